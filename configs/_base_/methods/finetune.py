@@ -1,0 +1,2 @@
+# Cross entropy on the new classes alone: what forgetting costs.
+method = dict(name='finetune', classifier_init='random')

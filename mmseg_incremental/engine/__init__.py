@@ -1,0 +1,13 @@
+from .config import load_config, load_method
+from .hooks import (ClassifierGrowthHook, PanelHook, StepCheckpointHook,
+                    TeacherSnapshotHook)
+from .scenario_config import build_scenario
+from .step_config import build_step_cfg, build_test_cfg
+from .steps import evaluate_step, run_steps, train_step
+
+__all__ = [
+    'ClassifierGrowthHook', 'PanelHook', 'StepCheckpointHook',
+    'TeacherSnapshotHook', 'build_scenario', 'build_step_cfg',
+    'build_test_cfg', 'evaluate_step', 'load_config', 'load_method',
+    'run_steps', 'train_step'
+]

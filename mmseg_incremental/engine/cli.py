@@ -1,0 +1,109 @@
+"""What the command line tools share."""
+import functools
+import re
+import sys
+from typing import Callable, List, Optional, Sequence
+
+from mmengine.config import Config
+from mmseg.registry import DATASETS
+from prettytable import PrettyTable
+
+from mmseg_incremental.errors import IncrementalConfigError
+from .run_state import check_run
+from .scenario_config import build_scenario
+from .step_config import build_step_cfg, method_name
+
+_STEPS = re.compile(r'\d+(-\d+)?(,\d+(-\d+)?)*')
+
+
+def exit_on_bad_input(main: Callable[[], None]) -> Callable[[], None]:
+    """Turn bad input into one sentence on stderr and exit code 2.
+
+    Args:
+        main (Callable): Main function of a tool.
+
+    Returns:
+        Callable: The same, without a traceback for what a user can mend.
+    """
+
+    @functools.wraps(main)
+    def wrapped() -> None:
+        try:
+            main()
+        except IncrementalConfigError as error:
+            sentence = ' '.join(str(error).split())
+            print(f'error: {sentence}', file=sys.stderr)
+            sys.exit(2)
+
+    return wrapped
+
+
+def parse_steps(text: Optional[str]) -> Optional[List[int]]:
+    """Parse ``--steps``.
+
+    Args:
+        text (str, optional): '3', '0-3', '0,2-4'; None for all steps.
+
+    Returns:
+        list[int], optional: Ascending steps, None for all.
+
+    Raises:
+        IncrementalConfigError: If it is something else.
+    """
+    if text is None:
+        return None
+    steps = set()
+    if _STEPS.fullmatch(text):
+        for part in text.split(','):
+            first, _, last = part.partition('-')
+            steps.update(range(int(first), int(last or first) + 1))
+    if not steps:
+        raise IncrementalConfigError(
+            f'--steps {text!r} is no range of steps; allowed are forms like '
+            '3, 0-3 and 0,2-4.')
+    return sorted(steps)
+
+
+def describe_steps(cfg: Config, steps: Optional[Sequence[int]] = None) -> str:
+    """Show what a run would do.
+
+    Args:
+        cfg (Config): Config of the run.
+        steps (Sequence[int], optional): The steps. Defaults to None: all.
+
+    Returns:
+        str: A table with a row a step: its new classes, images and losses.
+        Where the data set cannot be read the counts are '-', and a closing
+        line says why.
+
+    Raises:
+        IncrementalConfigError: If scenario, model or method is not possible.
+    """
+    scenario = build_scenario(cfg)
+    steps = range(len(scenario)) if steps is None else steps
+    # A dry run may look at a work dir that holds results already.
+    check_run(cfg, [], resume=True, base_checkpoint=None)
+    table = PrettyTable(
+        ['step', 'new classes', 'seen', 'train images', 'val images'])
+    table.align['new classes'] = 'l'
+    table.max_width['new classes'] = 60
+    problem = ''
+    for step in steps:
+        step_cfg = build_step_cfg(cfg, step)
+        counts = ['-', '-']
+        if not problem:
+            try:
+                counts = [
+                    len(DATASETS.build(loader.dataset)) for loader in (
+                        step_cfg.train_dataloader, step_cfg.test_dataloader)
+                ]
+            except IncrementalConfigError as error:
+                problem = f'\nImages are not counted: {error}'
+        table.add_row([
+            step, ', '.join(scenario.names(scenario.new(step))),
+            len(scenario.seen(step)), *counts
+        ])
+    title = (f'task {cfg.scenario.task}, {scenario.setting}, method '
+             f'{method_name(cfg)}, {len(scenario)} steps, work dir '
+             f'{cfg.work_dir}')
+    return f'{title}\n{table}{problem}'

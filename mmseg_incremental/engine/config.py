@@ -1,0 +1,135 @@
+import copy
+import difflib
+import os.path as osp
+from glob import glob
+from typing import Any, Optional, Sequence
+
+from mmengine.config import Config
+from mmengine.config.config import ConfigParsingError
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.host import configs_root
+
+# A text config copies a variable where it is used, so changing one of these
+# on the command line has to reach the copies.
+FOLLOWED_KEYS = ('data_root', 'pretrained')
+
+
+def load_config(path: str,
+                method: Optional[str] = None,
+                cfg_options: Optional[dict] = None,
+                work_dir: Optional[str] = None,
+                amp: bool = False) -> Config:
+    """Read an incremental config and apply the command line to it.
+
+    Args:
+        path (str): Config file, or ``mmseg_incremental::...``.
+        method (str, optional): File name of a config in
+            ``_base_/methods``, which replaces the config's method. Defaults
+            to None. The config's own method keeps what the config sets.
+        cfg_options (dict, optional): Dotted keys and values as MMEngine's
+            ``DictAction`` gives them. Defaults to None.
+        work_dir (str, optional): Directory of the run. Defaults to None:
+            ``cfg.work_dir``, else ``work_dirs/<config>[_<method>]``.
+        amp (bool): Whether to train in automatic mixed precision. Defaults to
+            False.
+
+    Returns:
+        Config: The config of the whole run, before any step.
+
+    Raises:
+        IncrementalConfigError: If a file or key is not usable.
+    """
+    cfg = _read(path)
+    if 'scenario' not in cfg:
+        raise IncrementalConfigError(
+            f'{path} has no key "scenario", for example '
+            "scenario=dict(task='15-1', setting='overlapped'); MMSeg's own "
+            'tools/train.py runs configs without steps.')
+    base_method = cfg.get('method', {}).get('name')
+    if method is not None and method != base_method:
+        cfg.method = load_method(method)
+    before = {key: copy.deepcopy(cfg.get(key)) for key in FOLLOWED_KEYS}
+    cfg.merge_from_dict(cfg_options or {})
+    for key, old in before.items():
+        if old is not None and cfg.get(key) != old:
+            _replace(cfg._cfg_dict, old, cfg[key])
+    if amp:
+        _use_amp(cfg)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(path))[0]
+        name += f'_{cfg.method.name}' if method is not None else ''
+        cfg.work_dir = osp.join('work_dirs', name)
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    return cfg
+
+
+def load_method(name: str) -> dict:
+    """Read a method from the shipped ``_base_/methods``.
+
+    Args:
+        name (str): File name without its ending, for example 'mib'.
+
+    Returns:
+        dict: The config's ``method``.
+
+    Raises:
+        IncrementalConfigError: If there is no such file.
+    """
+    folder = osp.join(configs_root(), '_base_', 'methods')
+    known = sorted(
+        osp.splitext(osp.basename(p))[0]
+        for p in glob(osp.join(folder, '*.py')))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f' (did you mean {close[0]!r}?)' if close else ''
+        raise IncrementalConfigError(
+            f'method {name!r} is unknown{hint}; allowed are '
+            f'{", ".join(known)}, the files in configs/_base_/methods.')
+    return _read(osp.join(folder, f'{name}.py')).method
+
+
+def _read(path: str) -> Config:
+    if '::' not in path and not osp.isfile(path):
+        raise IncrementalConfigError(
+            f'config {path!r} does not exist; the shipped ones are in '
+            f'{osp.join(configs_root(), "incremental")}.')
+    try:
+        return get_config(path) if '::' in path else Config.fromfile(path)
+    except (ConfigParsingError, FileNotFoundError, ImportError, KeyError,
+            SyntaxError) as error:
+        raise IncrementalConfigError(
+            f'config {path!r} cannot be read: {error}') from error
+
+
+def _replace(node: Any, old: Any, new: Any) -> None:
+    """Replace every value equal to ``old`` in nested dicts and lists."""
+    items: Sequence = ()
+    if isinstance(node, dict):
+        items = list(node.items())
+    elif isinstance(node, list):
+        items = list(enumerate(node))
+    for key, value in items:
+        if value == old:
+            node[key] = copy.deepcopy(new)
+        else:
+            _replace(value, old, new)
+
+
+def _use_amp(cfg: Config) -> None:
+    from mmengine.device import is_cuda_available, is_npu_available
+    if not (is_cuda_available() or is_npu_available()):
+        raise IncrementalConfigError(
+            '--amp needs a GPU or NPU, which this machine lacks (MMEngine '
+            'offers no mixed precision on a CPU); leave the flag out.')
+    if cfg.optim_wrapper.type == 'OptimWrapper':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    elif cfg.optim_wrapper.type != 'AmpOptimWrapper':
+        raise IncrementalConfigError(
+            f'--amp with optim_wrapper.type={cfg.optim_wrapper.type!r} is not '
+            'possible; allowed are OptimWrapper and AmpOptimWrapper.')

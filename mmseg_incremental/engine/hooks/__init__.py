@@ -1,0 +1,9 @@
+from .classifier_growth_hook import ClassifierGrowthHook
+from .panel_hook import PanelHook
+from .step_checkpoint_hook import StepCheckpointHook
+from .teacher_snapshot_hook import TeacherSnapshotHook
+
+__all__ = [
+    'ClassifierGrowthHook', 'PanelHook', 'StepCheckpointHook',
+    'TeacherSnapshotHook'
+]

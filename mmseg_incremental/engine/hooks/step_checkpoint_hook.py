@@ -1,0 +1,85 @@
+import os
+import os.path as osp
+import time
+from typing import Optional
+
+from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+FINAL = 'final.pth'
+
+
+@HOOKS.register_module()
+class StepCheckpointHook(Hook):
+    """Write the step's final checkpoint, and say in each what step it is.
+
+    ``final.pth`` appears only when the step is trained to its end, in one
+    move, and holds what MMSegmentation needs (``meta`` and ``state_dict``)
+    in types that ``torch.load(weights_only=True)`` accepts. Where EMA is on
+    it holds the averaged weights, as every checkpoint of MMEngine.
+
+    Args:
+        step (int): The step, counted from 0.
+        method (str): Name of the method.
+        scenario (dict): Arguments of the scenario.
+    """
+
+    # Before CheckpointHook (VERY_LOW), after EMA has put its weights in.
+    priority = 'LOW'
+
+    def __init__(self, step: int, method: str, scenario: dict) -> None:
+        self.info = dict(step=step, method=method, scenario=scenario)
+        self.seconds_before = 0.0
+        self.started: Optional[float] = None
+        self.finishing = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock, which goes on where an interrupted run stopped.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        hub = runner.message_hub
+        if 'train_seconds' in hub.runtime_info:
+            self.seconds_before = hub.get_info('train_seconds')
+        self.started = time.perf_counter()
+        dataset = runner.train_dataloader.dataset
+        self.info['num_train_images'] = len(dataset)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the step's facts to ``checkpoint['meta']['incremental']``.
+
+        Args:
+            runner (Runner): The runner of the step.
+            checkpoint (dict): The checkpoint about to be saved.
+        """
+        if self.started is None:
+            return
+        seconds = self.seconds_before + time.perf_counter() - self.started
+        checkpoint['message_hub']['runtime_info']['train_seconds'] = seconds
+        checkpoint['meta']['incremental'] = dict(
+            self.info, train_seconds=seconds)
+        if self.finishing:
+            checkpoint.pop('message_hub', None)
+
+    def after_train(self, runner: Runner) -> None:
+        """Publish ``final.pth``.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        partial = f'{FINAL}.partial'
+        self.finishing = True
+        runner.save_checkpoint(
+            runner.work_dir,
+            partial,
+            save_optimizer=False,
+            save_param_scheduler=False)
+        self.finishing = False
+        if is_main_process():
+            os.replace(
+                osp.join(runner.work_dir, partial),
+                osp.join(runner.work_dir, FINAL))
+        barrier()

@@ -1,0 +1,51 @@
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import _load_checkpoint
+from mmseg.registry import HOOKS, MODELS
+
+from mmseg_incremental.errors import IncrementalConfigError
+
+
+@HOOKS.register_module()
+class TeacherSnapshotHook(Hook):
+    """Give the model its teacher: the model of the step before, frozen.
+
+    The teacher is built before the first iteration, when the weights that
+    the step starts from are in place; every rank loads the same file. It is
+    no submodule of the model (see :class:`IncrementalMixin`), stays in
+    evaluation mode for good, and runs only if a loss reads what it says.
+
+    Args:
+        model (dict): Model config of the step before.
+        checkpoint (str): Its final checkpoint, which must fit exactly.
+    """
+
+    def __init__(self, model: dict, checkpoint: str) -> None:
+        self.model = model
+        self.checkpoint = checkpoint
+
+    def before_train(self, runner: Runner) -> None:
+        """Build and load the teacher.
+
+        Args:
+            runner (Runner): The runner of the step.
+
+        Raises:
+            IncrementalConfigError: If checkpoint and model do not fit.
+        """
+        model = runner.model
+        student = model.module if is_model_wrapper(model) else model
+        teacher = MODELS.build(self.model)
+        state_dict = _load_checkpoint(self.checkpoint, 'cpu')['state_dict']
+        try:
+            teacher.load_state_dict(state_dict, strict=True)
+        except RuntimeError as error:
+            raise IncrementalConfigError(
+                f'the teacher {self.checkpoint!r} does not fit the model of '
+                f'the step before: {error}') from error
+        student.set_teacher(teacher.to(next(student.parameters()).device))
+        runner.logger.info(
+            f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
+            f'classes, read by '
+            f'{", ".join(loss.loss_name for loss in student.distillation)}')

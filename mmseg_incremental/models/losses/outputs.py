@@ -1,0 +1,28 @@
+"""What a network hands to the distillation losses."""
+from typing import NamedTuple, Optional, Tuple
+
+from torch import Tensor
+
+
+class StepOutputs(NamedTuple):
+    """The outputs of one network, student or teacher, for one batch.
+
+    A field that no loss of the run reads (see
+    :attr:`BaseDistillationLoss.reads`) may be left at None.
+
+    B is the batch size, C the number of classes the network knows (O for the
+    teacher), H and W the size of the labels, h and w that of the head output.
+
+    Args:
+        features (Tuple[Tensor, ...], optional): What the backbone, or the
+            neck if there is one, returned: one [B, channels, height, width]
+            map a level. Defaults to None.
+        logits (Tensor, optional): Output of the decode head, [B, C, h, w].
+            Defaults to None.
+        seg_logits (Tensor, optional): ``logits`` resized to the label size,
+            [B, C, H, W]. Defaults to None.
+    """
+
+    features: Optional[Tuple[Tensor, ...]] = None
+    logits: Optional[Tensor] = None
+    seg_logits: Optional[Tensor] = None

@@ -1,0 +1,64 @@
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from mmseg_incremental.errors import IncrementalConfigError
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """Cast half precision to float32 and leave float32 and float64 alone.
+
+    Args:
+        tensor (Tensor): Logits of any shape and floating point type.
+
+    Returns:
+        Tensor: The same values in float32 or wider.
+    """
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def check_loss_weight(loss_weight: float, loss_name: str) -> float:
+    """Refuse a loss weight that cannot scale a loss.
+
+    Args:
+        loss_weight (float): The weight as configured.
+        loss_name (str): Name of the loss item, for the message.
+
+    Returns:
+        float: ``loss_weight``.
+
+    Raises:
+        IncrementalConfigError: If it is not a finite number >= 0.
+    """
+    if (not isinstance(loss_weight, Real) or isinstance(loss_weight, bool)
+            or not math.isfinite(loss_weight) or loss_weight < 0):
+        raise IncrementalConfigError(
+            f'loss_weight of {loss_name!r} is {loss_weight!r}, but must be a '
+            'finite number >= 0; correct it in the loss config.')
+    return float(loss_weight)
+
+
+def check_same_pixels(logits: Tensor, teacher_logits: Tensor) -> None:
+    """Refuse logits of student and teacher that do not describe one batch.
+
+    Args:
+        logits (Tensor): Student logits, [B, C, H, W].
+        teacher_logits (Tensor): Teacher logits, [B, O, H, W].
+
+    Raises:
+        ValueError: If B, H or W differ, or if O is not within 1..C.
+    """
+    student_shape, teacher_shape = logits.shape, teacher_logits.shape
+    if (student_shape[0] != teacher_shape[0]
+            or student_shape[2:] != teacher_shape[2:]):
+        raise ValueError(
+            'logits and teacher_logits must have the same batch and spatial '
+            f'size, but their shapes are {list(student_shape)} and '
+            f'{list(teacher_shape)}; resize both to the label size first.')
+    if not 1 <= teacher_shape[1] <= student_shape[1]:
+        raise ValueError(
+            f'teacher_logits have {teacher_shape[1]} channels, but must have '
+            f'between 1 and the {student_shape[1]} of logits; the teacher is '
+            'the model of the step before.')

@@ -1,0 +1,57 @@
+import runpy
+from pathlib import Path
+
+import pytest
+
+from mmseg_incremental.evaluation import (build_results, step_record,
+                                          write_results)
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'report.py'
+
+
+@pytest.fixture
+def main():
+    return runpy.run_path(str(TOOL))['main']
+
+
+def save_run(work_dir: Path, method: str) -> str:
+    metrics = {'IoU/background': 90., 'IoU/cat': 60., 'mIoU': 75.}
+    names = ['background', 'cat']
+    header = dict(
+        task='1-1',
+        setting='disjoint',
+        method=method,
+        dataset='Shapes',
+        class_names=names)
+    steps = [
+        step_record(0, names[:1], names[:1], 3, metrics),
+        step_record(1, names[1:], names, 2, metrics)
+    ]
+    write_results(
+        build_results(header, steps, names[:1], names[1:], 2), str(work_dir))
+    return str(work_dir)
+
+
+@pytest.mark.parametrize('name', ['', 'results.json'])
+def test_one_run(main, tmp_path, capsys, name):
+    work_dir = save_run(tmp_path / 'work', 'mib')
+    assert main([str(Path(work_dir) / name)]) == 0
+    out = capsys.readouterr().out
+    assert 'train images' in out and '| mib ' in out
+    assert (tmp_path / 'work' / 'report' / 'iou_matrix.png').is_file()
+
+
+def test_comparison(main, tmp_path, capsys):
+    works = [save_run(tmp_path / name, name) for name in ('mib', 'plop')]
+    assert main([*works, '--out', str(tmp_path / 'out')]) == 0
+    out = capsys.readouterr().out
+    assert '| mib ' in out and '| plop ' in out
+    assert [path.name
+            for path in (tmp_path / 'out').iterdir()] == ['curves.png']
+
+
+def test_bad_input_is_one_sentence(main, tmp_path, capsys):
+    assert main([str(tmp_path / 'nothing')]) == 2
+    err = capsys.readouterr().err
+    assert 'nothing does not exist' in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,71 @@
+"""Remake the table and the pictures of a run, or compare several runs."""
+import argparse
+import os.path as osp
+import sys
+from typing import Optional, Sequence
+
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.evaluation import (load_results, results_table,
+                                          step_table)
+from mmseg_incremental.evaluation.report import write_comparison, write_report
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Print the table of one or more runs and draw the '
+        'pictures: those of one run, or the curves of several in one')
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        metavar='WORK',
+        help='folder of a run, or its results.json')
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help='folder of the pictures; by default WORK/report for one run and '
+        './comparison for several')
+    return parser.parse_args(argv)
+
+
+def report(paths: Sequence[str], out_dir: Optional[str] = None) -> None:
+    """Print the tables and draw the pictures.
+
+    Args:
+        paths (Sequence[str]): Folders of the runs, or their results.json.
+        out_dir (str, optional): Folder of the pictures. Defaults to None:
+            ``report`` in the folder of a single run, ``comparison`` in the
+            current one for several.
+    """
+    runs = [load_results(path) for path in paths]
+    if len(runs) == 1:
+        print(step_table(runs[0]))
+        work_dir = paths[0] if osp.isdir(paths[0]) else osp.dirname(paths[0])
+        pictures = write_report(work_dir, runs[0], out_dir=out_dir)
+    else:
+        pictures = write_comparison(runs, out_dir or 'comparison')
+    print(results_table(runs))
+    print('\n'.join(pictures))
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the tool.
+
+    Args:
+        argv (Sequence[str], optional): Arguments. Defaults to None, those of
+            the command line.
+
+    Returns:
+        int: Exit code, 2 for bad input.
+    """
+    args = parse_args(argv)
+    try:
+        report(args.runs, args.out)
+    except IncrementalConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
