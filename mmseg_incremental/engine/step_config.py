@@ -61,10 +61,12 @@ def build_step_cfg(cfg: Config, step: int) -> Config:
             type='StepCheckpointHook',
             step=step,
             method=method_name(cfg),
-            scenario=scenario.to_dict()))
+            scenario=scenario.to_dict(),
+            pretrained_left_out=cfg.get('pretrained_left_out')))
     step_cfg.resume = False
     step_cfg.load_from = cfg.get('load_from')
     if step > 0:
+        step_cfg.model = without_pretrained(step_cfg.model)
         step_cfg.load_from = final_checkpoint(cfg, step - 1)
         step_cfg.custom_hooks.append(
             dict(
@@ -175,6 +177,8 @@ def _fold_data(cfg: Config, scenario: ClassIncrementalScenario,
         for metric in metrics:
             if metric and metric.get('type') == 'IoUMetric':
                 metric.type = 'IncrementalIoUMetric'
+            if metric and metric.get('type') == 'IncrementalIoUMetric':
+                metric.setdefault('background', scenario.class_names[0])
 
 
 def _wrap(dataset: ConfigDict) -> None:

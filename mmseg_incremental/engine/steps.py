@@ -1,3 +1,4 @@
+import copy
 import gc
 import os.path as osp
 from contextlib import contextmanager
@@ -5,20 +6,21 @@ from typing import Iterator, Optional, Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import (barrier, init_dist, is_distributed,
+from mmengine.dist import (barrier, get_world_size, init_dist, is_distributed,
                            is_main_process)
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
+from mmseg.registry import DATASETS
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation import (build_results, load_step_records,
                                           results_table, save_step_record,
                                           step_record, step_table,
-                                          write_results)
-from mmseg_incremental.evaluation.report import write_report
+                                          write_report, write_results)
 from .base_checkpoint import adopt_base_checkpoint, read_meta
 from .panel import prepare_panel
+from .pretrained import resolve_pretrained
 from .run_state import check_run, claim_work_dir
 from .scenario_config import build_scenario, dataset_name
 from .step_config import (build_step_cfg, build_test_cfg, final_checkpoint,
@@ -54,6 +56,9 @@ def run_steps(cfg: Config,
     check_run(cfg, steps, resume, base_checkpoint)
     for step in steps:
         build_step_cfg(cfg, step)
+    if 0 in steps and base_checkpoint is None:
+        cfg = copy.deepcopy(cfg)
+        cfg.pretrained_left_out = resolve_pretrained(cfg)
     claim_work_dir(cfg)
     if base_checkpoint is not None:
         adopt_base_checkpoint(cfg, base_checkpoint)
@@ -80,11 +85,25 @@ def train_step(cfg: Config, step: int, resume: bool = False) -> None:
             step, if there is one. Defaults to False.
     """
     step_cfg = build_step_cfg(cfg, step)
+    _keep_small_batch(step_cfg)
     latest = latest_checkpoint(step_cfg.work_dir) if resume else None
     if latest is not None:
         step_cfg.resume, step_cfg.load_from = True, latest
     with fresh_runner(step_cfg) as runner:
         runner.train()
+
+
+def _keep_small_batch(step_cfg: Config) -> None:
+    """Do not drop the only batch of a step with few images."""
+    loader = step_cfg.train_dataloader
+    if loader.get('drop_last'):
+        images = len(DATASETS.build(loader.dataset))
+        if images < loader.batch_size * get_world_size():
+            print_log(
+                f'{images} images are less than a batch of '
+                f'{loader.batch_size} on each device: drop_last is off',
+                logger='current')
+            loader.drop_last = False
 
 
 def evaluate_step(cfg: Config,
@@ -146,15 +165,19 @@ def collect_results(cfg: Config) -> dict:
     base = groups.names(groups.seen(0))
     learned = groups.names(groups.seen(len(groups) - 1))
     task = cfg.scenario.task
+    records = load_step_records(cfg.work_dir)
+    trained = read_meta(final_checkpoint(cfg, 0)).get('incremental', {})
     header = dict(
         task=task if isinstance(task, str) else 'custom',
         setting=groups.setting,
         method=method_name(cfg),
         dataset=dataset_name(cfg),
         class_names=list(scenario.class_names),
-        conventions=dict(scenario.conventions))
-    results = build_results(header, load_step_records(cfg.work_dir), base,
-                            learned[len(base):], len(scenario))
+        conventions=dict(
+            scenario.conventions,
+            pretrained=trained.get('pretrained_left_out') or 'as configured'))
+    results = build_results(header, records, base, learned[len(base):],
+                            len(scenario))
     if is_main_process():
         write_results(results, cfg.work_dir)
     barrier()

@@ -335,7 +335,7 @@ def run_together(target, *args, num_processes=2):
     puts into the queue."""
     queue = FORK.Queue()
     processes = [
-        FORK.Process(target=target, args=(queue, i) + args)
+        FORK.Process(target=target, args=(queue, i) + args, daemon=True)
         for i in range(num_processes)
     ]
     for process in processes:

@@ -1,3 +1,4 @@
+log_processor = dict(by_epoch=False)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(

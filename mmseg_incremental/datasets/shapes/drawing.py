@@ -77,8 +77,9 @@ def draw_picture(seed: int, split: str, index: int,
 
     Two to five bright objects of different classes on a dark background, all
     classes alike in number, colour and texture, so that only the outline
-    tells them apart. Later objects occlude earlier ones. As in Pascal VOC, a contour around every
-    object is void; it is one pixel wide and lies outside the object.
+    tells them apart. Later objects occlude earlier ones. As in Pascal VOC, a
+    contour around every object is void; it is one pixel wide and lies
+    outside the object.
 
     Args:
         seed (int): The seed of the data set, 0 or more.

@@ -19,8 +19,8 @@ def _fit(*contours: Sequence) -> Contours:
     points = [np.asarray(contour, dtype=np.float64) for contour in contours]
     low = np.min([p.min(axis=0) for p in points], axis=0)
     high = np.max([p.max(axis=0) for p in points], axis=0)
-    return tuple((p - (low + high) / 2) * 2 / (high - low).max()
-                 for p in points)
+    return tuple(
+        (p - (low + high) / 2) * 2 / (high - low).max() for p in points)
 
 
 def _polar(radius: np.ndarray, start: float, stop: float) -> np.ndarray:
@@ -32,7 +32,7 @@ def _polar(radius: np.ndarray, start: float, stop: float) -> np.ndarray:
 def _arc(radius: float,
          start: float = 0.,
          stop: float = 360.,
-         centre: Tuple[float, float] = (0., 0.)) -> np.ndarray:
+         centre: Sequence[float] = (0., 0.)) -> np.ndarray:
     """49 points on a circle; y points down, so 270 degrees is the top."""
     return _polar(np.full(49, radius), start, stop) + centre
 
@@ -111,8 +111,7 @@ GLYPHS: Dict[str, Contours] = dict(
     ring=_fit(_arc(1.), _arc(0.55)),
     crescent=_crescent(),
     heart=_heart(),
-    arrow=_fit(
-        _mirror([(0, -1), (0.85, -0.05), (0.28, -0.05), (0.28, 1)])),
+    arrow=_fit(_mirror([(0, -1), (0.85, -0.05), (0.28, -0.05), (0.28, 1)])),
     bar=_fit([(-1, -0.3), (1, -0.3), (1, 0.3), (-1, 0.3)]),
     house=_fit(
         _mirror([(0, -1), (1, -0.15), (0.75, -0.15), (0.75, 0.95),

@@ -69,7 +69,8 @@ def draw_shapes(root: str,
     try:
         os.makedirs(osp.dirname(root), exist_ok=True)
         with tempfile.TemporaryDirectory(
-                prefix=f'.{osp.basename(root)}.', dir=osp.dirname(root)) as tmp:
+                prefix=f'.{osp.basename(root)}.',
+                dir=osp.dirname(root)) as tmp:
             # mkdtemp makes its folder private; one inside follows the umask.
             drawn = osp.join(tmp, 'drawn')
             _write(drawn, parameters)
@@ -78,10 +79,11 @@ def draw_shapes(root: str,
         # Another process may have been first.
         if _is_drawn(root, parameters):
             return
+        reason = error.strerror or error
         raise IncrementalConfigError(
-            f'data_root={root!r} cannot be written ({error.strerror or error}); the '
-            'shapes data set needs a folder that it can create: choose '
-            'another data_root.') from error
+            f'data_root={root!r} cannot be written ({reason}); the shapes '
+            'data set needs a folder that it can create: choose another '
+            'data_root.') from error
     print_log(
         f'Drew {num_train} training and {num_val} validation pictures of '
         f'shapes in {time.time() - start:.1f} s into {root}.',
@@ -141,7 +143,8 @@ def _text(parameters: Dict[str, Any]) -> str:
 def _missing(root: str, parameters: Dict[str, Any]) -> List[str]:
     """The files that were drawn but are no longer there."""
     pictures = [
-        name + SUFFIX for split in SPLITS for name in _names(split, parameters)
+        name + SUFFIX for split in SPLITS
+        for name in _names(split, parameters)
     ]
     files = {
         IMAGE_DIR: pictures,

@@ -1,3 +1,4 @@
+import json
 import os
 import os.path as osp
 import time
@@ -24,13 +25,26 @@ class StepCheckpointHook(Hook):
         step (int): The step, counted from 0.
         method (str): Name of the method.
         scenario (dict): Arguments of the scenario.
+        pretrained_left_out (str, optional): Pretrained weights that could
+            not be fetched, and why. Defaults to None.
     """
 
     # Before CheckpointHook (VERY_LOW), after EMA has put its weights in.
     priority = 'LOW'
 
-    def __init__(self, step: int, method: str, scenario: dict) -> None:
-        self.info = dict(step=step, method=method, scenario=scenario)
+    def __init__(self,
+                 step: int,
+                 method: str,
+                 scenario: dict,
+                 pretrained_left_out: Optional[str] = None) -> None:
+        # Through JSON: a checkpoint must not hold MMEngine's config types.
+        self.info = json.loads(
+            json.dumps(
+                dict(
+                    step=step,
+                    method=method,
+                    scenario=scenario,
+                    pretrained_left_out=pretrained_left_out)))
         self.seconds_before = 0.0
         self.started: Optional[float] = None
         self.finishing = False

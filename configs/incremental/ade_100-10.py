@@ -1,0 +1,2 @@
+_base_ = './ade_100-50.py'
+scenario = dict(task='100-10')

@@ -1,0 +1,78 @@
+import logging
+import os.path as osp
+from typing import Any, Iterator, Optional, Tuple
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmseg_incremental.errors import IncrementalConfigError
+
+
+def resolve_pretrained(cfg: Config) -> Optional[str]:
+    """Make sure of the pretrained weights before a run starts.
+
+    Weights behind a URL that cannot be fetched are left out with a warning,
+    so that a machine without internet can run every config; the results say
+    so. A file that does not exist is a mistake.
+
+    Args:
+        cfg (Config): Config of the run, changed where weights are left out.
+
+    Returns:
+        str, optional: What was left out and why; None if nothing was.
+
+    Raises:
+        IncrementalConfigError: If a file does not exist.
+    """
+    left_out = None
+    for holder, key, source in _find_pretrained(cfg.model):
+        problem = _problem(source) if source is not None else None
+        if source is None or problem is not None:
+            # None lets the layer take its own default initialisation.
+            holder[key] = None
+        if problem is not None:
+            left_out = f'{source} left out: {problem}'
+            print_log(
+                f'{source} cannot be fetched ({problem}): the model starts '
+                'from RANDOM weights and will be much worse than published; '
+                'pass --cfg-options pretrained=FILE for a local copy',
+                logger='current',
+                level=logging.WARNING)
+    return left_out
+
+
+def _problem(source: str) -> Optional[str]:
+    """Try to fetch weights; None if they are there, on every rank alike."""
+    if '://' not in source:
+        if not osp.isfile(source):
+            raise IncrementalConfigError(
+                f'pretrained={source!r} does not exist; name a file, a URL, '
+                'or None to start from random weights.')
+        return None
+    answer: list = [None]
+    if is_main_process():
+        try:
+            # Fetched into MMEngine's cache, where the model finds it.
+            CheckpointLoader.load_checkpoint(source, map_location='cpu')
+        except Exception as error:
+            # Anything: each backend reports failure by types of its own.
+            answer = [f'{type(error).__name__}: {error}']
+    broadcast_object_list(answer)
+    return answer[0]
+
+
+def _find_pretrained(node: Any) -> Iterator[Tuple[dict, str, Any]]:
+    """Every place in a model config that names pretrained weights."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _find_pretrained(item)
+    elif isinstance(node, dict):
+        init_cfg = node.get('init_cfg')
+        if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
+            yield node, 'init_cfg', init_cfg.get('checkpoint')
+        if node.get('pretrained') is not None:
+            yield node, 'pretrained', node['pretrained']
+        for value in list(node.values()):
+            yield from _find_pretrained(value)
