@@ -4,3 +4,4 @@ _base_ = [
     '../_base_/methods/mib.py', '../_base_/incremental_runtime.py'
 ]
 scenario = dict(task='15-5', setting='overlapped')
+custom_hooks = [dict(type='ChannelsLastHook')]

@@ -1,9 +1,10 @@
+from .channels_last_hook import ChannelsLastHook
 from .classifier_growth_hook import ClassifierGrowthHook
 from .panel_hook import PanelHook
 from .step_checkpoint_hook import StepCheckpointHook
 from .teacher_snapshot_hook import TeacherSnapshotHook
 
 __all__ = [
-    'ClassifierGrowthHook', 'PanelHook', 'StepCheckpointHook',
-    'TeacherSnapshotHook'
+    'ChannelsLastHook', 'ClassifierGrowthHook', 'PanelHook',
+    'StepCheckpointHook', 'TeacherSnapshotHook'
 ]
