@@ -1,14 +1,16 @@
-# Short schedule for CPUs.
+# Short schedule for CPUs, chosen on a held-out fifth of the training images:
+# the head learns ten times as fast as the pretrained backbone.
 log_processor = dict(by_epoch=False)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(
-        type='SGD', lr=0.02, momentum=0.9, weight_decay=0.0001,
-        nesterov=True))
+        type='SGD', lr=0.005, momentum=0.9, weight_decay=0.0001,
+        nesterov=True),
+    paramwise_cfg=dict(custom_keys=dict(decode_head=dict(lr_mult=10.0))))
 param_scheduler = [
-    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=3000)
+    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=2000)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=3000, val_interval=3000)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=2000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -24,8 +26,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'))
 incremental_step = dict(
-    optim_wrapper=dict(optimizer=dict(lr=0.01)),
+    optim_wrapper=dict(optimizer=dict(lr=0.002)),
     param_scheduler=[
-        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=600)
+        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=500)
     ],
-    train_cfg=dict(max_iters=600))
+    train_cfg=dict(max_iters=500))
