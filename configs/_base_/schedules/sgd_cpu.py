@@ -8,9 +8,9 @@ optim_wrapper = dict(
         nesterov=True),
     paramwise_cfg=dict(custom_keys=dict(decode_head=dict(lr_mult=10.0))))
 param_scheduler = [
-    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=2000)
+    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=1500)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=2000)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1500, val_interval=1500)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -28,6 +28,6 @@ default_hooks = dict(
 incremental_step = dict(
     optim_wrapper=dict(optimizer=dict(lr=0.002)),
     param_scheduler=[
-        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=500)
+        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=400)
     ],
-    train_cfg=dict(max_iters=500))
+    train_cfg=dict(max_iters=400))
