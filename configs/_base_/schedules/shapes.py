@@ -2,12 +2,19 @@ log_processor = dict(by_epoch=False)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(
-        type='SGD', lr=0.05, momentum=0.9, weight_decay=0.0001,
+        type='SGD', lr=0.25, momentum=0.9, weight_decay=0.0001,
         nesterov=True))
 param_scheduler = [
-    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=600)
+    dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=50),
+    dict(
+        type='PolyLR',
+        eta_min=0.0,
+        power=0.9,
+        by_epoch=False,
+        begin=50,
+        end=800)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=600)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=800, val_interval=800)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -23,8 +30,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'))
 incremental_step = dict(
-    optim_wrapper=dict(optimizer=dict(lr=0.01)),
+    optim_wrapper=dict(optimizer=dict(lr=0.05)),
     param_scheduler=[
-        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=100)
+        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=80)
     ],
-    train_cfg=dict(max_iters=100))
+    train_cfg=dict(max_iters=80))
