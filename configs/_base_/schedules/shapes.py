@@ -12,9 +12,9 @@ param_scheduler = [
         power=0.9,
         by_epoch=False,
         begin=50,
-        end=800)
+        end=700)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=800, val_interval=800)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=700, val_interval=700)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(
@@ -30,8 +30,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'))
 incremental_step = dict(
-    optim_wrapper=dict(optimizer=dict(lr=0.05)),
+    optim_wrapper=dict(optimizer=dict(lr=0.02)),
     param_scheduler=[
-        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=80)
+        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=60)
     ],
-    train_cfg=dict(max_iters=80))
+    train_cfg=dict(max_iters=60))
