@@ -67,7 +67,7 @@ def main() -> None:
     cfg.launcher = args.launcher
     steps = parse_steps(args.steps)
     if args.dry_run:
-        print(describe_steps(cfg, steps))
+        print(describe_steps(cfg, steps, args.base_checkpoint))
         return
     run_steps(
         cfg,

@@ -2,6 +2,7 @@ import os.path as osp
 from typing import Callable, Dict, List, Optional, Sequence, Union
 
 import numpy as np
+from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS
@@ -120,15 +121,20 @@ class IncrementalDataset(BaseDataset):
                 f'{type(self).__name__} got {sorted(kwargs)} beside '
                 '"dataset"; put arguments of the wrapped dataset inside '
                 '"dataset".')
-        root = dataset.get('data_root') or ''
         try:
             return DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
+        except IncrementalConfigError:
+            raise
         except (AssertionError, OSError) as error:
             # MMSeg's datasets assert without saying which path is missing.
             raise IncrementalConfigError(
-                f'data_root={root!r} is not a {dataset["type"]}: '
-                f'{_first_missing(root, dataset) or error} does not exist; '
-                'set data_root to the directory that holds it.') from error
+                f'data_root={dataset.get("data_root")!r} is not a '
+                f'{dataset["type"]}: {_reason(dataset, error)}; set data_root '
+                'to the directory that holds it.') from error
+        except (TypeError, ValueError) as error:
+            raise IncrementalConfigError(
+                f'the dataset {dataset["type"]} cannot be built from its '
+                f'config {dict(dataset)}: {error}; correct it.') from error
 
     def _build_label_table(self, test_mode: bool) -> np.ndarray:
         """Raw mask value -> head index, uint8 [256]."""
@@ -143,7 +149,9 @@ class IncrementalDataset(BaseDataset):
                                                                     Callable]:
         if (isinstance(transform, dict)
                 and transform['type'] == 'LoadAnnotations'):
-            return dict(transform, type='LoadAnnotationsByTable')
+            transform = dict(transform, type='LoadAnnotationsByTable')
+            # In the table already.
+            transform.pop('reduce_zero_label', None)
         return transform
 
     def load_data_list(self) -> List[dict]:
@@ -165,6 +173,10 @@ class IncrementalDataset(BaseDataset):
                 f'data_root={self.source.data_root!r} holds no image '
                 f'(ann_file={self.source.ann_file!r}, '
                 f'data_prefix={self.source.data_prefix}); check both keys.')
+        if 'seg_map_path' not in data_list[0]:
+            raise IncrementalConfigError(
+                f'data_prefix={self.source.data_prefix} names no masks; set '
+                'data_prefix.seg_map_path to their folder.')
         for info in data_list:
             info.update(label_map=None, reduce_zero_label=False)
         return data_list
@@ -187,6 +199,7 @@ class IncrementalDataset(BaseDataset):
                 f'{self.source.ann_file or self.source.data_prefix}: none of '
                 f'the {len(self.data_list)} masks fits; check class order, '
                 'setting and masks.')
+        self._check_images([self.data_list[i]['img_path'] for i in chosen])
         print_log(
             f'{type(self).__name__}: step {self.step} '
             f'{"evaluates on" if self.test_mode else "trains on"} '
@@ -197,6 +210,19 @@ class IncrementalDataset(BaseDataset):
             heads = {to_head[label] for label in np.flatnonzero(presence[i])}
             self.data_list[i]['cat_ids'] = sorted(heads - {VOID})
         return [self.data_list[i] for i in chosen]
+
+    def _check_images(self, paths: Sequence[str]) -> None:
+        """See that the step's images exist, before training needs them."""
+        backend = fileio.get_file_backend(
+            paths[0], backend_args=self.backend_args)
+        if not isinstance(backend, fileio.LocalBackend):
+            return
+        missing = [path for path in paths if not osp.isfile(path)]
+        if missing:
+            raise IncrementalConfigError(
+                f'{len(missing)} of {len(paths)} images of step {self.step} '
+                f'do not exist, the first is {missing[0]!r}; correct '
+                'data_root, data_prefix or img_suffix, or add the images.')
 
     def presence(self) -> np.ndarray:
         """Which labels each image of :meth:`load_data_list` holds.
@@ -252,12 +278,12 @@ def _holdout_part(num_images: int,
     return held_out if part == 'val' else ~held_out
 
 
-def _first_missing(root: str, dataset: dict) -> Optional[str]:
-    """The first path of a dataset config that does not exist."""
-    prefix: Dict[str, str] = dataset.get('data_prefix', {})
-    paths = ['', dataset.get('ann_file', ''), *prefix.values()]
-    for path in paths:
-        path = osp.join(root, path)
+def _reason(dataset: dict, error: Exception) -> str:
+    """The first path of a dataset config that does not exist, if any."""
+    root = dataset.get('data_root') or ''
+    prefix: Dict[str, str] = dataset.get('data_prefix') or {}
+    for path in ('', dataset.get('ann_file'), *prefix.values()):
+        path = osp.join(root, path or '')
         if path and not osp.exists(path):
-            return path
-    return None
+            return f'{path} does not exist'
+    return str(error) or type(error).__name__

@@ -1,113 +1,90 @@
 import os
 import os.path as osp
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import _load_checkpoint
 from mmengine.utils import mkdir_or_exist
 from mmseg.registry import MODELS
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
+from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
 from .scenario_config import build_scenario
-from .step_config import (build_step_model, final_checkpoint, method_name,
+from .step_config import (build_step_cfg, final_checkpoint, method_name,
                           step_dir, without_pretrained)
+from .stock_config import DEPLOY_CONFIG, write_deploy_config
 
 
-def read_meta(path: str) -> dict:
-    """Read a checkpoint's ``meta`` without loading its weights.
-
-    Args:
-        path (str): A checkpoint of this package or of MMSegmentation.
-
-    Returns:
-        dict: Its meta data, empty if it has none.
-    """
-    # MMEngine's loader has no memory mapping.
-    checkpoint = torch.load(
-        path, map_location='cpu', mmap=True, weights_only=True)
-    return checkpoint.get('meta', {})
-
-
-def adopt_base_checkpoint(cfg: Config, path: str) -> None:
-    """Make a checkpoint the final checkpoint of step 0.
+def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
+    """Make the final checkpoint of step 0 of a trained model.
 
     The classifier rows are put into the scenario's order by class name, so
     any MMSegmentation checkpoint of the model with the classes of step 0
-    will do. The file itself is not changed; where step 0 is finished already
-    nothing happens.
+    will do. Nothing is written.
 
     Args:
         cfg (Config): Config of the run.
         path (str): The checkpoint.
 
+    Returns:
+        dict: 'meta' and 'state_dict' for :func:`adopt_base_checkpoint`.
+
     Raises:
         IncrementalConfigError: If it is missing or has other classes or
             another architecture.
     """
-    target = final_checkpoint(cfg, 0)
-    if is_main_process() and not osp.isfile(target):
-        scenario = build_scenario(cfg)
-        checkpoint = _read(path)
-        state_dict = checkpoint.get('state_dict', checkpoint)
-        meta = checkpoint.get('meta', {})
-        model = MODELS.build(
-            without_pretrained(build_step_model(cfg, scenario, 0)))
-        _reorder(model, state_dict, _checked_names(meta, scenario, path),
-                 scenario)
-        try:
-            model.load_state_dict(state_dict, strict=True)
-        except RuntimeError as error:
-            raise IncrementalConfigError(
-                f'--base-checkpoint {path} does not fit the model of the '
-                f'config: {error}') from error
+    option = '--base-checkpoint'
+    scenario = build_scenario(cfg)
+    wanted = scenario.names(scenario.seen(0))
+    checkpoint = read_checkpoint(option, path)
+    names = _checked_names(checkpoint, wanted, f'{option} {path}')
+    model_cfg = build_step_cfg(cfg, 0).model
+    check_fit(model_cfg, checkpoint['state_dict'], f'{option} {path}')
+    if names is not None and names != list(wanted):
+        model = MODELS.build(without_pretrained(model_cfg))
+        model.grow_state_dict(checkpoint['state_dict'], names, wanted)
+    return dict(
+        meta=_step_meta(cfg, checkpoint['meta'], scenario),
+        state_dict=checkpoint['state_dict'])
+
+
+def adopt_base_checkpoint(cfg: Config, checkpoint: dict) -> None:
+    """Write the work dir of step 0 as training would have left it.
+
+    Args:
+        cfg (Config): Config of the run.
+        checkpoint (dict): What :func:`prepare_base_checkpoint` returned.
+    """
+    if is_main_process():
+        target = final_checkpoint(cfg, 0)
         mkdir_or_exist(step_dir(cfg, 0))
-        torch.save(
-            dict(
-                meta=_step_meta(cfg, meta, scenario),
-                state_dict=model.state_dict()), f'{target}.partial')
+        write_deploy_config(
+            build_step_cfg(cfg, 0), osp.join(step_dir(cfg, 0), DEPLOY_CONFIG))
+        torch.save(checkpoint, f'{target}.partial')
         os.replace(f'{target}.partial', target)
-        print_log(f'Step 0: {path} becomes {target}')
+        print_log(f'Step 0: the base checkpoint becomes {target}')
     barrier()
 
 
-def _read(path: str) -> dict:
-    if not osp.isfile(path):
-        raise IncrementalConfigError(
-            f'--base-checkpoint {path} does not exist; name a checkpoint '
-            '(.pth) of the classes of step 0.')
-    return _load_checkpoint(path, map_location='cpu')
-
-
-def _checked_names(meta: dict, scenario: ClassIncrementalScenario,
-                   path: str) -> Optional[List[str]]:
+def _checked_names(checkpoint: dict, wanted: Sequence[str],
+                   what: str) -> Optional[List[str]]:
     """Class names of a checkpoint, None where it does not tell."""
-    names = meta.get('dataset_meta') or {}
-    names = names.get('classes', names.get('CLASSES'))
-    wanted = scenario.names(scenario.seen(0))
+    names = checkpoint_classes(checkpoint)
     if names is None:
-        print_log(f'{path} names no classes: its classifier rows are taken '
+        print_log(f'{what} names no classes: its classifier rows are taken '
                   f'for {", ".join(wanted)}')
         return None
     missing = sorted(set(wanted) - set(names))
     foreign = sorted(set(names) - set(wanted))
     if missing or foreign:
         raise IncrementalConfigError(
-            f'--base-checkpoint {path} has other classes than step 0: it '
-            f'lacks {missing} and has {foreign} besides; allowed is a '
-            f'checkpoint of exactly {list(wanted)}.')
-    return list(names)
-
-
-def _reorder(model: torch.nn.Module, state_dict: dict,
-             names: Optional[List[str]],
-             scenario: ClassIncrementalScenario) -> None:
-    wanted = list(scenario.names(scenario.seen(0)))
-    if names is not None and names != wanted:
-        model.grow_state_dict(state_dict, names, wanted)
+            f'{what} has other classes than step 0: it lacks {missing} and '
+            f'has {foreign} besides; allowed is a checkpoint of exactly '
+            f'{list(wanted)}.')
+    return names
 
 
 def _step_meta(cfg: Config, meta: dict,
@@ -115,9 +92,10 @@ def _step_meta(cfg: Config, meta: dict,
     """Meta data in the order of the scenario; what training took is kept."""
     seen = scenario.names(scenario.seen(0))
     dataset_meta = dict(meta.get('dataset_meta') or {})
-    names = dataset_meta.get('classes')
-    if names is not None and dataset_meta.get('palette') is not None:
-        colours = dict(zip(names, dataset_meta['palette']))
+    names = dataset_meta.pop('CLASSES', dataset_meta.get('classes'))
+    palette = dataset_meta.pop('PALETTE', dataset_meta.get('palette'))
+    if names is not None and palette is not None:
+        colours = dict(zip(names, palette))
         dataset_meta['palette'] = [colours[name] for name in seen]
     dataset_meta['classes'] = seen
     trained = meta.get('incremental', {})

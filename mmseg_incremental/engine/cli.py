@@ -5,15 +5,17 @@ import sys
 from typing import Callable, List, Optional, Sequence
 
 from mmengine.config import Config
-from mmseg.registry import DATASETS
 from prettytable import PrettyTable
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .run_state import check_run
+from .base_checkpoint import prepare_base_checkpoint
+from .run_check import check_model, count_step_images
+from .run_state import check_run, check_steps
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, method_name
 
-_STEPS = re.compile(r'\d+(-\d+)?(,\d+(-\d+)?)*')
+# No data set of masks has more than 255 classes, hence steps.
+_STEPS = re.compile(r'\d{1,3}(-\d{1,3})?(,\d{1,3}(-\d{1,3})?)*', re.ASCII)
 
 
 def exit_on_bad_input(main: Callable[[], None]) -> Callable[[], None]:
@@ -52,24 +54,28 @@ def parse_steps(text: Optional[str]) -> Optional[List[int]]:
     """
     if text is None:
         return None
-    steps = set()
+    steps = []
     if _STEPS.fullmatch(text):
         for part in text.split(','):
             first, _, last = part.partition('-')
-            steps.update(range(int(first), int(last or first) + 1))
-    if not steps:
+            steps.append(range(int(first), int(last or first) + 1))
+    if not steps or not all(steps):
         raise IncrementalConfigError(
             f'--steps {text!r} is no range of steps; allowed are forms like '
             '3, 0-3 and 0,2-4.')
-    return sorted(steps)
+    return sorted(set().union(*steps))
 
 
-def describe_steps(cfg: Config, steps: Optional[Sequence[int]] = None) -> str:
+def describe_steps(cfg: Config,
+                   steps: Optional[Sequence[int]] = None,
+                   base_checkpoint: Optional[str] = None) -> str:
     """Show what a run would do.
 
     Args:
         cfg (Config): Config of the run.
         steps (Sequence[int], optional): The steps. Defaults to None: all.
+        base_checkpoint (str, optional): Checkpoint that stands in for step 0,
+            which is checked. Defaults to None.
 
     Returns:
         str: A table with a row a step: its new classes, images and losses.
@@ -77,12 +83,17 @@ def describe_steps(cfg: Config, steps: Optional[Sequence[int]] = None) -> str:
         line says why.
 
     Raises:
-        IncrementalConfigError: If scenario, model or method is not possible.
+        IncrementalConfigError: If scenario, model, method or base checkpoint
+            is not possible.
     """
     scenario = build_scenario(cfg)
     steps = range(len(scenario)) if steps is None else steps
+    check_steps(cfg, steps)
     # A dry run may look at a work dir that holds results already.
-    check_run(cfg, [], resume=True, base_checkpoint=None)
+    check_run(cfg, [], resume=True, base_checkpoint=base_checkpoint)
+    check_model(cfg, steps[-1])
+    if base_checkpoint is not None:
+        prepare_base_checkpoint(cfg, base_checkpoint)
     table = PrettyTable(
         ['step', 'new classes', 'seen', 'train images', 'val images'])
     table.align['new classes'] = 'l'
@@ -90,13 +101,10 @@ def describe_steps(cfg: Config, steps: Optional[Sequence[int]] = None) -> str:
     problem = ''
     for step in steps:
         step_cfg = build_step_cfg(cfg, step)
-        counts = ['-', '-']
+        counts = ('-', '-')
         if not problem:
             try:
-                counts = [
-                    len(DATASETS.build(loader.dataset)) for loader in (
-                        step_cfg.train_dataloader, step_cfg.test_dataloader)
-                ]
+                counts = count_step_images(step_cfg)
             except IncrementalConfigError as error:
                 problem = f'\nImages are not counted: {error}'
         table.add_row([

@@ -1,20 +1,26 @@
 import copy
-import difflib
+import inspect
 import os.path as osp
 from glob import glob
 from typing import Any, Optional, Sequence
 
 from mmengine.config import Config
-from mmengine.config.config import ConfigParsingError
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
+from mmseg_incremental.class_orders import close_match
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.host import configs_root
 
 # A text config copies a variable where it is used, so changing one of these
 # on the command line has to reach the copies.
 FOLLOWED_KEYS = ('data_root', 'pretrained')
+# What a config need not set but the command line may: of this package, and
+# of MMEngine beside the arguments of its Runner.
+OPTIONAL_KEYS = ('holdout', 'incremental_step', 'method', 'num_panel_images',
+                 'validate_during_step', 'compile', 'custom_imports',
+                 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
 
 
 def load_config(path: str,
@@ -51,11 +57,12 @@ def load_config(path: str,
     base_method = cfg.get('method', {}).get('name')
     if method is not None and method != base_method:
         cfg.method = load_method(method)
-    before = {key: copy.deepcopy(cfg.get(key)) for key in FOLLOWED_KEYS}
-    cfg.merge_from_dict(cfg_options or {})
-    for key, old in before.items():
-        if old is not None and cfg.get(key) != old:
-            _replace(cfg._cfg_dict, old, cfg[key])
+    _merge(cfg, cfg_options or {})
+    for key in ('scenario', 'method'):
+        if not isinstance(cfg.get(key, {}), dict):
+            raise IncrementalConfigError(
+                f'{key}={cfg[key]!r} is no dict; set its keys, for example '
+                "scenario.task='15-1', and choose a method by --method.")
     if amp:
         _use_amp(cfg)
     if work_dir is not None:
@@ -85,11 +92,9 @@ def load_method(name: str) -> dict:
         osp.splitext(osp.basename(p))[0]
         for p in glob(osp.join(folder, '*.py')))
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f' (did you mean {close[0]!r}?)' if close else ''
         raise IncrementalConfigError(
-            f'method {name!r} is unknown{hint}; allowed are '
-            f'{", ".join(known)}, the files in configs/_base_/methods.')
+            f'--method {name!r} is unknown{close_match(name, known)}; allowed '
+            f'are {", ".join(known)}, the files in configs/_base_/methods.')
     return _read(osp.join(folder, f'{name}.py')).method
 
 
@@ -100,10 +105,44 @@ def _read(path: str) -> Config:
             f'{osp.join(configs_root(), "incremental")}.')
     try:
         return get_config(path) if '::' in path else Config.fromfile(path)
-    except (ConfigParsingError, FileNotFoundError, ImportError, KeyError,
-            SyntaxError) as error:
+    except Exception as error:
+        # Anything: a config is code.
         raise IncrementalConfigError(
-            f'config {path!r} cannot be read: {error}') from error
+            f'config {path!r} cannot be read, correct it: '
+            f'{type(error).__name__}: {error}') from error
+
+
+def _merge(cfg: Config, options: dict) -> None:
+    """Apply ``--cfg-options``, also to copies of what they change."""
+    known = sorted({
+        *cfg.keys(), *OPTIONAL_KEYS,
+        *inspect.signature(Runner).parameters
+    } - {'cfg'})
+    for key, value in options.items():
+        top = key.split('.')[0]
+        if top not in known:
+            # MMEngine would set it, and nobody would read it.
+            raise IncrementalConfigError(
+                f'--cfg-options {key}={value!r} sets {top!r}, which the '
+                f'config does not have{close_match(top, known)}; change a '
+                'key of the config.')
+    before = {key: copy.deepcopy(cfg.get(key)) for key in FOLLOWED_KEYS}
+    try:
+        cfg.merge_from_dict(options)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise IncrementalConfigError(
+            f'--cfg-options {options} do not fit the config: {error}; name '
+            'keys as they are nested in it.') from error
+    for key, old in before.items():
+        new = cfg.get(key)
+        if new == old:
+            continue
+        if old is None:
+            raise IncrementalConfigError(
+                f'--cfg-options {key}={new!r} has no effect, as the config '
+                f'has no {key} that its parts follow; set the key of the '
+                f'part itself, such as model.backbone.init_cfg.')
+        _replace(cfg._cfg_dict, old, new)
 
 
 def _replace(node: Any, old: Any, new: Any) -> None:
@@ -126,10 +165,11 @@ def _use_amp(cfg: Config) -> None:
         raise IncrementalConfigError(
             '--amp needs a GPU or NPU, which this machine lacks (MMEngine '
             'offers no mixed precision on a CPU); leave the flag out.')
-    if cfg.optim_wrapper.type == 'OptimWrapper':
+    wrapper = cfg.optim_wrapper.setdefault('type', 'OptimWrapper')
+    if wrapper == 'OptimWrapper':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
-    elif cfg.optim_wrapper.type != 'AmpOptimWrapper':
+    elif wrapper != 'AmpOptimWrapper':
         raise IncrementalConfigError(
-            f'--amp with optim_wrapper.type={cfg.optim_wrapper.type!r} is not '
-            'possible; allowed are OptimWrapper and AmpOptimWrapper.')
+            f'--amp with optim_wrapper.type={wrapper!r} is not possible; '
+            'allowed are OptimWrapper and AmpOptimWrapper.')

@@ -1,12 +1,13 @@
 """Which validation images the report shows after every step."""
+import os
 import os.path as osp
-from glob import glob
+import tempfile
 from typing import List, Optional
 
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.utils import mkdir_or_exist
 from mmseg.registry import DATASETS
 
@@ -37,15 +38,17 @@ def prepare_panel(cfg: Config, step: int) -> Optional[dict]:
     if not number or not is_incremental(dataset_cfg):
         return None
     folder = osp.join(cfg.work_dir, 'panel')
-    if is_main_process() and not osp.isdir(folder):
+    missing = [not osp.isdir(folder)]
+    broadcast_object_list(missing)
+    if missing[0]:
+        # By every rank, as they wait for each other in it.
         dataset = DATASETS.build(dataset_cfg)
-        for index in choose_images(dataset, scenario, number):
-            _save_ground_truth(dataset, scenario, index, folder)
-    barrier()
+        if is_main_process():
+            _save_images(dataset, scenario, number, folder)
+        barrier()
     return dict(
         type='PanelHook',
-        image_ids=sorted(
-            osp.basename(path) for path in glob(osp.join(folder, '*'))),
+        image_ids=sorted(os.listdir(folder)),
         labels=list(scenario.seen(step)),
         out_dir=osp.join(step_dir(cfg, step), 'panel'))
 
@@ -79,6 +82,19 @@ def choose_images(dataset: IncrementalDataset,
         chosen.append(int(gain.argmax()))
         shown |= heads[chosen[-1]]
     return chosen
+
+
+def _save_images(dataset: IncrementalDataset,
+                 scenario: ClassIncrementalScenario, number: int,
+                 folder: str) -> None:
+    """Fill the folder of the panel, which appears complete or not at all."""
+    with tempfile.TemporaryDirectory(
+            prefix='.panel.', dir=osp.dirname(folder)) as partial:
+        # mkdtemp makes its folder private; one inside follows the umask.
+        partial = osp.join(partial, 'panel')
+        for index in choose_images(dataset, scenario, number):
+            _save_ground_truth(dataset, scenario, index, partial)
+        os.replace(partial, folder)
 
 
 def _save_ground_truth(dataset: IncrementalDataset,

@@ -26,24 +26,19 @@ def check_run(cfg: Config, steps: Sequence[int], resume: bool,
     Raises:
         IncrementalConfigError: With what is in the way and what to do.
     """
-    num_steps = len(build_scenario(cfg))
-    for step in steps:
-        if not 0 <= step < num_steps:
-            raise IncrementalConfigError(
-                f'--steps names step {step}, but task '
-                f'{cfg.scenario.task!r} has the steps 0 to {num_steps - 1} '
-                f'with method {method_name(cfg)!r}; choose among these.')
+    check_steps(cfg, steps)
     if base_checkpoint is not None and is_joint(cfg):
         raise IncrementalConfigError(
             f'--base-checkpoint {base_checkpoint} cannot be used with method '
             f'{method_name(cfg)!r}, which trains all classes in one step; '
             'leave it out.')
-    _check_same_run(cfg)
+    check_same_run(cfg)
     finished = [
-        step for step in range(num_steps)
+        step for step in range(len(build_scenario(cfg)))
         if osp.isfile(final_checkpoint(cfg, step))
     ]
-    blocking = sorted(set(finished) & set(steps))
+    wanted = set(steps) | ({0} if base_checkpoint is not None else set())
+    blocking = sorted(set(finished) & wanted)
     if blocking and not resume:
         raise IncrementalConfigError(
             f'{final_checkpoint(cfg, blocking[0])} exists already; pass '
@@ -52,12 +47,31 @@ def check_run(cfg: Config, steps: Sequence[int], resume: bool,
     _check_chain(cfg, steps, finished, base_checkpoint)
 
 
+def check_steps(cfg: Config, steps: Sequence[int]) -> None:
+    """Refuse steps that the scenario does not have.
+
+    Args:
+        cfg (Config): Config of the run.
+        steps (Sequence[int]): Steps that the user names.
+
+    Raises:
+        IncrementalConfigError: If there is no such step.
+    """
+    num_steps = len(build_scenario(cfg))
+    for step in steps:
+        if not 0 <= step < num_steps:
+            raise IncrementalConfigError(
+                f'--steps names step {step}, but task '
+                f'{cfg.scenario.task!r} has the steps 0 to {num_steps - 1} '
+                f'with method {method_name(cfg)!r}; choose among these.')
+
+
 def _check_chain(cfg: Config, steps: Sequence[int], finished: Sequence[int],
                  base_checkpoint: Optional[str]) -> None:
     """Every step needs the one before, and none may be older than it."""
     available = set(finished) | ({0} if base_checkpoint else set())
     for step in steps:
-        if step > 0 and step - 1 not in available:
+        if step not in available and step > 0 and step - 1 not in available:
             raise IncrementalConfigError(
                 f'step {step} starts from {final_checkpoint(cfg, step - 1)}, '
                 'which does not exist; run the steps before it first'
@@ -79,7 +93,15 @@ def _identity(cfg: Config) -> dict:
         json.dumps(dict(method=method_name(cfg), scenario=scenario)))
 
 
-def _check_same_run(cfg: Config) -> None:
+def check_same_run(cfg: Config) -> None:
+    """Refuse a work dir that holds another run.
+
+    Args:
+        cfg (Config): Config of the run.
+
+    Raises:
+        IncrementalConfigError: If method or scenario differ.
+    """
     path = osp.join(cfg.work_dir, RUN_FILE)
     if not osp.isfile(path):
         return

@@ -4,6 +4,7 @@ from typing import Iterator, List, Optional, Tuple
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 
+from mmseg_incremental.class_orders import close_match
 from mmseg_incremental.datasets import IncrementalDataset
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
@@ -32,11 +33,12 @@ def build_scenario(cfg: Config, joint: Optional[bool] = None
         key for key in inspect.signature(ClassIncrementalScenario).parameters
         if key not in _DERIVED
     ]
-    unknown = sorted(set(cfg.scenario) - set(allowed))
-    if unknown:
-        raise IncrementalConfigError(
-            f'scenario.{unknown[0]} is unknown; allowed are '
-            f'{", ".join(allowed)}.')
+    for key in cfg.scenario:
+        if key not in allowed:
+            raise IncrementalConfigError(
+                f'scenario.{key}={cfg.scenario[key]!r} is unknown'
+                f'{close_match(key, allowed)}; allowed are '
+                f'{", ".join(allowed)}.')
     if 'task' not in cfg.scenario:
         raise IncrementalConfigError(
             "scenario.task is missing; set it, for example to '15-1', or "
@@ -61,7 +63,7 @@ def class_names(cfg: Config) -> Tuple[str, ...]:
     Returns:
         tuple[str]: Names by label, the background first.
     """
-    return _source_classes(next(leaf_datasets(cfg.train_dataloader.dataset)))
+    return source_classes(next(leaf_datasets(cfg.train_dataloader.dataset)))
 
 
 def dataset_name(cfg: Config) -> str:
@@ -113,7 +115,18 @@ def is_incremental(dataset: dict) -> bool:
     return issubclass(dataset_class(dataset), IncrementalDataset)
 
 
-def _source_classes(dataset: dict) -> Tuple[str, ...]:
+def source_classes(dataset: dict) -> Tuple[str, ...]:
+    """Class names of a dataset config by label.
+
+    Args:
+        dataset (dict): An incremental or plain dataset config, no wrapper.
+
+    Returns:
+        tuple[str]: The background first.
+
+    Raises:
+        IncrementalConfigError: If the dataset has no class names.
+    """
     background = dataset.get('background', 'background')
     found = dataset_class(dataset)
     if is_incremental(dataset):
@@ -124,11 +137,12 @@ def _source_classes(dataset: dict) -> Tuple[str, ...]:
                 f'{found.__name__} needs the key "dataset": the config of '
                 'the MMSeg dataset to wrap.')
         found = dataset_class(dataset)
-    own = getattr(found, 'METAINFO', {}).get('classes', ())
-    classes = (dataset.get('metainfo') or {}).get('classes') or own
-    if not classes:
+    # As the dataset does it: the classes may stand in a file.
+    classes = found._load_metainfo(dataset.get('metainfo')).get('classes')
+    if not classes or isinstance(classes, str):
+        found = f', {classes!r} is no file of them' if classes else ''
         raise IncrementalConfigError(
-            f'the dataset {dataset["type"]} has no class names: set '
+            f'the dataset {dataset["type"]} has no class names{found}: set '
             'metainfo=dict(classes=(...)) in its config, the background '
             'first.')
     return (background, *(name for name in classes if name != background))

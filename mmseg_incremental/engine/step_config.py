@@ -1,22 +1,28 @@
 import copy
 import os.path as osp
-from typing import Optional
+from typing import Any, Iterator, List, Mapping, Optional
 
 from mmengine.config import Config, ConfigDict
 
+from mmseg_incremental.class_orders import close_match
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
-from .scenario_config import build_scenario, is_incremental, leaf_datasets
+from .scenario_config import (build_scenario, is_incremental, leaf_datasets,
+                              source_classes)
 
 FINAL_CHECKPOINT = 'final.pth'
 SEGMENTORS = {
     'EncoderDecoder': 'IncrementalEncoderDecoder',
     'CascadeEncoderDecoder': 'IncrementalCascadeEncoderDecoder',
 }
+METHOD_KEYS = ('name', 'joint', 'classification', 'distillation',
+               'classifier_init')
 # Classification losses that a method's own takes the place of.
 REPLACED_LOSSES = ('CrossEntropyLoss', )
 # Heads whose outputs are not the classes: STDC's predicts boundaries.
 CLASS_AGNOSTIC_HEADS = ('STDCHead', )
+# BatchNorm has the same parameters and also runs without a GPU.
+PLAIN_NORMS = dict.fromkeys(('SyncBN', 'MMSyncBN'), 'BN')
 
 
 def step_dir(cfg: Config, step: int) -> str:
@@ -48,44 +54,55 @@ def build_step_cfg(cfg: Config, step: int) -> Config:
             possible.
     """
     scenario = build_scenario(cfg)
-    seen = scenario.seen(step)
-    step_cfg = copy.deepcopy(cfg)
-    if step > 0:
-        step_cfg.merge_from_dict(dict(cfg.get('incremental_step') or {}))
+    _check_method(cfg)
+    step_cfg = _with_step_overrides(cfg, step)
     step_cfg.model = build_step_model(step_cfg, scenario, step)
     _fold_data(step_cfg, scenario, step)
     _fold_loops(step_cfg)
-    step_cfg.custom_hooks = list(cfg.get('custom_hooks') or [])
-    step_cfg.custom_hooks.append(
-        dict(
-            type='StepCheckpointHook',
-            step=step,
-            method=method_name(cfg),
-            scenario=scenario.to_dict(),
-            pretrained_left_out=cfg.get('pretrained_left_out')))
+    step_cfg.custom_hooks = [
+        *(step_cfg.get('custom_hooks') or []),
+        *_step_hooks(cfg, step_cfg.model, scenario, step)
+    ]
     step_cfg.resume = False
     step_cfg.load_from = cfg.get('load_from')
     if step > 0:
         step_cfg.model = without_pretrained(step_cfg.model)
         step_cfg.load_from = final_checkpoint(cfg, step - 1)
-        step_cfg.custom_hooks.append(
-            dict(
-                type='ClassifierGrowthHook',
-                classes=list(scenario.names(seen))))
-        _add_teacher(cfg, step_cfg, scenario, step)
-    step_cfg.work_dir = step_dir(cfg, step)
-    # One name a step: MMEngine keeps loggers, message hubs and visualizers
-    # by name for the life of the process.
-    step_cfg.experiment_name = osp.normpath(step_cfg.work_dir).replace(
-        osp.sep, '_')
-    if step_cfg.get('visualizer'):
-        step_cfg.visualizer.name = step_cfg.experiment_name
+    _set_names(step_cfg, step_dir(cfg, step))
     return step_cfg
+
+
+def _with_step_overrides(cfg: Config, step: int) -> Config:
+    """A copy of a config with what differs after step 0."""
+    step_cfg = copy.deepcopy(cfg)
+    if step > 0:
+        step_cfg.merge_from_dict(
+            copy.deepcopy(dict(cfg.get('incremental_step') or {})))
+    return step_cfg
+
+
+def _set_names(cfg: Config, work_dir: str) -> None:
+    """Give a Runner its folder and, from that, names of its own."""
+    cfg.work_dir = work_dir
+    # MMEngine keeps loggers, message hubs and visualizers by name for the
+    # life of the process.
+    cfg.experiment_name = osp.normpath(work_dir).replace(osp.sep, '_')
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = cfg.experiment_name
 
 
 def method_name(cfg: Config) -> str:
     """Name of the method of a run, 'finetune' where none is set."""
     return cfg.get('method', {}).get('name', 'finetune')
+
+
+def _check_method(cfg: Config) -> None:
+    for key in cfg.get('method', {}):
+        if key not in METHOD_KEYS:
+            raise IncrementalConfigError(
+                f'method.{key}={cfg.method[key]!r} is unknown'
+                f'{close_match(key, METHOD_KEYS)}; allowed are '
+                f'{", ".join(METHOD_KEYS)}.')
 
 
 def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
@@ -108,20 +125,31 @@ def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
     model.type = SEGMENTORS.get(model.type, model.type)
     method = cfg.get('method', ConfigDict()) if step > 0 else ConfigDict()
     classification = method.get('classification')
-    for name in ('decode_head', 'auxiliary_head'):
-        heads = model.get(name) or []
-        for head in heads if isinstance(heads, (list, tuple)) else [heads]:
-            if head.type in CLASS_AGNOSTIC_HEADS:
-                continue
-            head.num_classes = len(scenario.seen(step))
-            head.pop('out_channels', None)
-            if classification is not None:
-                _replace_losses(head, classification,
-                                len(scenario.old(step)))
+    for head in head_configs(model):
+        if head.type in CLASS_AGNOSTIC_HEADS:
+            continue
+        head.num_classes = len(scenario.seen(step))
+        head.pop('out_channels', None)
+        if classification is not None:
+            _replace_losses(head, classification, len(scenario.old(step)))
     if step > 0:
         model.distillation = copy.deepcopy(method.get('distillation') or [])
         model.classifier_init = method.get('classifier_init', 'random')
     return model
+
+
+def head_configs(model: ConfigDict) -> Iterator[ConfigDict]:
+    """Walk through decode and auxiliary heads.
+
+    Args:
+        model (ConfigDict): A model config.
+
+    Yields:
+        ConfigDict: Each head, not a copy.
+    """
+    for name in ('decode_head', 'auxiliary_head'):
+        heads = model.get(name) or []
+        yield from heads if isinstance(heads, (list, tuple)) else [heads]
 
 
 def _replace_losses(head: ConfigDict, classification: ConfigDict,
@@ -131,12 +159,20 @@ def _replace_losses(head: ConfigDict, classification: ConfigDict,
     losses = head.get('loss_decode', default)
     many = isinstance(losses, (list, tuple))
     losses = [ConfigDict(loss) for loss in (losses if many else [losses])]
+    replaced = (*REPLACED_LOSSES, classification.type)
+    if not any(loss.type in replaced for loss in losses):
+        raise IncrementalConfigError(
+            f'{head.type}.loss_decode is '
+            f'{", ".join(loss.type for loss in losses)}, but '
+            f'{classification.type} of the method takes the place of '
+            f'{", ".join(REPLACED_LOSSES)} only; use that, or a method '
+            'without method.classification.')
     for i, loss in enumerate(losses):
-        if loss.type not in REPLACED_LOSSES:
+        if loss.type not in replaced:
             continue
         if loss.get('use_sigmoid') or loss.get('use_mask'):
             raise IncrementalConfigError(
-                f'{head.type}.loss_decode is a sigmoid CrossEntropyLoss, '
+                f'{head.type}.loss_decode is a sigmoid {loss.type}, '
                 f'which {classification.type} cannot replace; set '
                 'use_sigmoid=False.')
         kept = {
@@ -162,6 +198,7 @@ def _fold_data(cfg: Config, scenario: ClassIncrementalScenario,
         if not loader:
             continue
         for dataset in leaf_datasets(loader.dataset):
+            _check_classes(dataset, scenario, split)
             if not is_incremental(dataset):
                 _wrap(dataset)
             dataset.update(
@@ -179,6 +216,17 @@ def _fold_data(cfg: Config, scenario: ClassIncrementalScenario,
                 metric.type = 'IncrementalIoUMetric'
             if metric and metric.get('type') == 'IncrementalIoUMetric':
                 metric.setdefault('background', scenario.class_names[0])
+
+
+def _check_classes(dataset: ConfigDict, scenario: ClassIncrementalScenario,
+                   split: str) -> None:
+    """Labels are positions in the list of classes, so all must agree."""
+    names = source_classes(dataset)
+    if names != scenario.class_names:
+        raise IncrementalConfigError(
+            f'{split}_dataloader has a dataset with the classes {names}, but '
+            f'the training data has {scenario.class_names}; give all datasets '
+            'the same metainfo.classes in the same order.')
 
 
 def _wrap(dataset: ConfigDict) -> None:
@@ -205,17 +253,33 @@ def _fold_loops(cfg: Config) -> None:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
 
 
-def _add_teacher(cfg: Config, step_cfg: Config,
-                 scenario: ClassIncrementalScenario, step: int) -> None:
-    """Hook in the model of the step before where a loss reads it."""
-    if not step_cfg.model.distillation:
-        return
-    teacher = build_step_model(cfg, scenario, step - 1)
-    step_cfg.custom_hooks.append(
+def _step_hooks(cfg: Config, model: ConfigDict,
+                scenario: ClassIncrementalScenario,
+                step: int) -> List[ConfigDict]:
+    """Hooks that make the run of a config that of one step."""
+    hooks = [
         dict(
-            type='TeacherSnapshotHook',
-            model=without_pretrained(teacher),
-            checkpoint=final_checkpoint(cfg, step - 1)))
+            type='StepCheckpointHook',
+            step=step,
+            method=method_name(cfg),
+            scenario=scenario.to_dict(),
+            pretrained_left_out=cfg.get('pretrained_left_out'))
+    ]
+    if step > 0:
+        seen = scenario.names(scenario.seen(step))
+        hooks.append(dict(type='ClassifierGrowthHook', classes=list(seen)))
+    if step > 0 and model.distillation:
+        teacher = without_pretrained(
+            build_step_model(
+                _with_step_overrides(cfg, step - 1), scenario, step - 1))
+        # It learns nothing.
+        teacher.pop('distillation', None)
+        hooks.append(
+            dict(
+                type='TeacherSnapshotHook',
+                model=teacher,
+                checkpoint=final_checkpoint(cfg, step - 1)))
+    return [ConfigDict(hook) for hook in hooks]
 
 
 def without_pretrained(model: ConfigDict) -> ConfigDict:
@@ -250,13 +314,28 @@ def build_test_cfg(cfg: Config,
     test_cfg = build_step_cfg(cfg, step)
     test_cfg.model = without_pretrained(test_cfg.model)
     test_cfg.load_from = checkpoint or final_checkpoint(cfg, step)
-    test_cfg.custom_hooks = list(cfg.get('custom_hooks') or [])
+    test_cfg.custom_hooks = _with_step_overrides(cfg,
+                                                 step).get('custom_hooks')
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper',
                 'param_scheduler', 'val_dataloader', 'val_cfg',
                 'val_evaluator'):
         test_cfg[key] = None
-    test_cfg.work_dir = osp.join(test_cfg.work_dir, 'evaluation')
-    test_cfg.experiment_name += '_evaluation'
-    if test_cfg.get('visualizer'):
-        test_cfg.visualizer.name = test_cfg.experiment_name
+    _set_names(test_cfg, osp.join(test_cfg.work_dir, 'evaluation'))
     return test_cfg
+
+
+def rename_types(node: Any, names: Mapping[str, str]) -> None:
+    """Exchange registered names in a nested config, in place.
+
+    Args:
+        node (Any): Dicts and lists, nested.
+        names (Mapping[str, str]): New value of ``type`` by old value.
+    """
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            rename_types(item, names)
+    elif isinstance(node, dict):
+        if isinstance(node.get('type'), str):
+            node['type'] = names.get(node['type'], node['type'])
+        for value in node.values():
+            rename_types(value, names)

@@ -1,30 +1,29 @@
 import copy
 import gc
 import os.path as osp
-from contextlib import contextmanager
-from typing import Iterator, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import (barrier, get_world_size, init_dist, is_distributed,
-                           is_main_process)
+from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from mmseg.registry import DATASETS
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.evaluation import (build_results, load_step_records,
-                                          results_table, save_step_record,
-                                          step_record, step_table,
-                                          write_report, write_results)
-from .base_checkpoint import adopt_base_checkpoint, read_meta
+from mmseg_incremental.evaluation import results_table, step_table
+from .base_checkpoint import adopt_base_checkpoint, prepare_base_checkpoint
+from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
+from .distributed import start_distributed
 from .panel import prepare_panel
 from .pretrained import resolve_pretrained
-from .run_state import check_run, claim_work_dir
-from .scenario_config import build_scenario, dataset_name
+from .run_check import check_data, check_model
+from .run_results import collect_results, report, save_evaluation
+from .run_state import check_run, check_same_run, check_steps, claim_work_dir
+from .scenario_config import build_scenario
 from .step_config import (build_step_cfg, build_test_cfg, final_checkpoint,
-                          method_name, step_dir)
+                          step_dir)
 
 
 def run_steps(cfg: Config,
@@ -50,18 +49,23 @@ def run_steps(cfg: Config,
         IncrementalConfigError: If the work dir holds another run or results
             that would be overwritten, or an input does not fit.
     """
+    cfg = copy.deepcopy(cfg)
     start_distributed(cfg)
-    num_steps = len(build_scenario(cfg))
-    steps = list(range(num_steps)) if steps is None else sorted(set(steps))
+    if steps is None:
+        steps = range(len(build_scenario(cfg)))
+    steps = sorted(set(steps))
     check_run(cfg, steps, resume, base_checkpoint)
-    for step in steps:
-        build_step_cfg(cfg, step)
-    if 0 in steps and base_checkpoint is None:
-        cfg = copy.deepcopy(cfg)
-        cfg.pretrained_left_out = resolve_pretrained(cfg)
+    base = None
+    if not osp.isfile(final_checkpoint(cfg, 0)):
+        if base_checkpoint is not None:
+            base = prepare_base_checkpoint(cfg, base_checkpoint)
+        elif 0 in steps:
+            cfg.pretrained_left_out = resolve_pretrained(cfg)
+    check_model(cfg, steps[-1])
+    check_data(cfg, steps)
     claim_work_dir(cfg)
-    if base_checkpoint is not None:
-        adopt_base_checkpoint(cfg, base_checkpoint)
+    if base is not None:
+        adopt_base_checkpoint(cfg, base)
     results = {}
     for step in steps:
         if not osp.isfile(final_checkpoint(cfg, step)):
@@ -89,8 +93,7 @@ def train_step(cfg: Config, step: int, resume: bool = False) -> None:
     latest = latest_checkpoint(step_cfg.work_dir) if resume else None
     if latest is not None:
         step_cfg.resume, step_cfg.load_from = True, latest
-    with fresh_runner(step_cfg) as runner:
-        runner.train()
+    _run(step_cfg, 'train')
 
 
 def _keep_small_batch(step_cfg: Config) -> None:
@@ -122,103 +125,36 @@ def evaluate_step(cfg: Config,
     test_cfg = build_test_cfg(cfg, step, checkpoint)
     hook = prepare_panel(cfg, step)
     if hook is not None:
-        test_cfg.custom_hooks.append(hook)
-    with fresh_runner(test_cfg) as runner:
-        return runner.test()
+        test_cfg.custom_hooks = [*(test_cfg.custom_hooks or []), hook]
+    return _run(test_cfg, 'test')
 
 
-def save_evaluation(cfg: Config, step: int, metrics: dict) -> None:
-    """Write a step's record beside its checkpoint.
-
-    Args:
-        cfg (Config): Config of the run.
-        step (int): The step, counted from 0.
-        metrics (dict): What :func:`evaluate_step` returned.
-    """
-    scenario = build_scenario(cfg)
-    if is_main_process():
-        info = read_meta(final_checkpoint(cfg, step)).get('incremental', {})
-        save_step_record(
-            step_dir(cfg, step),
-            step_record(
-                step,
-                scenario.names(scenario.new(step)),
-                scenario.names(scenario.seen(step)),
-                info.get('num_train_images'),
-                metrics,
-                train_seconds=info.get('train_seconds')))
-    barrier()
-
-
-def collect_results(cfg: Config) -> dict:
-    """Gather the records of all finished steps and write the result files.
-
-    Args:
-        cfg (Config): Config of the run.
-
-    Returns:
-        dict: The content of ``results.json``.
-    """
-    scenario = build_scenario(cfg)
-    # A joint run is compared class group by class group with the others.
-    groups = build_scenario(cfg, joint=False)
-    base = groups.names(groups.seen(0))
-    learned = groups.names(groups.seen(len(groups) - 1))
-    task = cfg.scenario.task
-    records = load_step_records(cfg.work_dir)
-    trained = read_meta(final_checkpoint(cfg, 0)).get('incremental', {})
-    header = dict(
-        task=task if isinstance(task, str) else 'custom',
-        setting=groups.setting,
-        method=method_name(cfg),
-        dataset=dataset_name(cfg),
-        class_names=list(scenario.class_names),
-        conventions=dict(
-            scenario.conventions,
-            pretrained=trained.get('pretrained_left_out') or 'as configured'))
-    results = build_results(header, records, base, learned[len(base):],
-                            len(scenario))
-    if is_main_process():
-        write_results(results, cfg.work_dir)
-    barrier()
-    return results
-
-
-def report(cfg: Config, results: dict) -> None:
-    """Print the tables and draw the pictures of a run.
-
-    Args:
-        cfg (Config): Config of the run.
-        results (dict): The content of ``results.json``.
-    """
-    pictures = write_report(cfg.work_dir, results)
-    print(step_table(results))
-    print(results_table(results))
-    print(f'Results: {osp.join(cfg.work_dir, "results.json")}')
-    for path in pictures:
-        print(f'Picture: {path}')
-
-
-@contextmanager
-def fresh_runner(cfg: Config) -> Iterator[Runner]:
-    """Build a Runner for one step and free all it holds afterwards.
-
-    Args:
-        cfg (Config): Config of one step.
-
-    Yields:
-        Runner: The runner.
-    """
+def _run(cfg: Config, mode: str) -> Any:
+    """Train or test in a Runner of its own and free all that it held."""
     runner = Runner.from_cfg(cfg)
     try:
-        yield runner
+        return getattr(runner, mode)()
     finally:
-        if getattr(runner, 'visualizer', None) is not None:
-            runner.visualizer.close()
+        runner.visualizer.close()
+        _release_workers(runner)
+        # Here is the last reference: a Runner refers to itself in circles.
         del runner
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _release_workers(runner: Runner) -> None:
+    """Drop the loader iterators while they are whole, so workers stop.
+
+    Left to the garbage collector with the rest of the Runner, their queues
+    are finalized first and every worker is waited for five seconds.
+    """
+    for name in ('_train_loop', '_val_loop', '_test_loop'):
+        loop = getattr(runner, name, None)
+        if isinstance(loop, BaseLoop):
+            loop.dataloader_iterator = None
+            loop.dataloader._iterator = None
 
 
 def latest_checkpoint(work_dir: str) -> Optional[str]:
@@ -244,23 +180,6 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
         'put the file back, or remove the directory to train the step anew.')
 
 
-def start_distributed(cfg: Config) -> None:
-    """Start the process group that all runners of a run share.
-
-    Args:
-        cfg (Config): Config of the run, ``cfg.launcher`` set.
-    """
-    launcher = cfg.get('launcher', 'none')
-    if launcher == 'none' or is_distributed():
-        return
-    dist_cfg = dict(cfg.get('env_cfg', {}).get('dist_cfg') or {})
-    if dist_cfg.get('backend', 'nccl') == 'nccl' and not (
-            torch.cuda.is_available()):
-        print_log('No GPU: the gloo backend takes the place of nccl')
-        dist_cfg['backend'] = 'gloo'
-    init_dist(launcher, **dist_cfg)
-
-
 def evaluate_steps(cfg: Config,
                    steps: Optional[Sequence[int]] = None,
                    checkpoint: Optional[str] = None) -> str:
@@ -280,16 +199,18 @@ def evaluate_steps(cfg: Config,
     Raises:
         IncrementalConfigError: If a step is not trained.
     """
+    cfg = copy.deepcopy(cfg)
     start_distributed(cfg)
     every = range(len(build_scenario(cfg)))
     trained = [s for s in every if osp.isfile(final_checkpoint(cfg, s))]
     steps = trained if steps is None else steps
+    check_steps(cfg, steps)
     if checkpoint is not None:
-        if len(steps) != 1 or not osp.isfile(checkpoint):
+        if len(steps) != 1:
             raise IncrementalConfigError(
                 f'--checkpoint {checkpoint} with the steps {list(steps)} is '
-                'not possible; name an existing file and, with --steps, the '
-                'one step it belongs to.')
+                'not possible; name with --steps the one step it belongs to.')
+        _check_checkpoint(cfg, steps[0], checkpoint)
         metrics = evaluate_step(cfg, steps[0], checkpoint)
         return '\n'.join(f'{k}: {v:.2f}' for k, v in metrics.items())
     missing = [s for s in steps if s not in trained]
@@ -298,8 +219,24 @@ def evaluate_steps(cfg: Config,
             f'{final_checkpoint(cfg, (missing or [0])[0])} does not exist; '
             'train the step first, or name with --work-dir the run that has '
             'it.')
-    check_run(cfg, [], resume=True, base_checkpoint=None)
+    check_same_run(cfg)
+    check_data(cfg, steps)
     for step in steps:
         save_evaluation(cfg, step, evaluate_step(cfg, step))
     results = collect_results(cfg)
     return f'{step_table(results)}\n{results_table(results)}'
+
+
+def _check_checkpoint(cfg: Config, step: int, path: str) -> None:
+    """See that a file is of a step's classes and model, in that order."""
+    scenario = build_scenario(cfg)
+    checkpoint = read_checkpoint('--checkpoint', path)
+    names = checkpoint_classes(checkpoint)
+    seen = list(scenario.names(scenario.seen(step)))
+    if names not in (None, seen):
+        raise IncrementalConfigError(
+            f'--checkpoint {path} has the classes {names}, but step {step} '
+            f'has {seen}, in this order; name the step it belongs to.')
+    check_fit(
+        build_step_cfg(cfg, step).model, checkpoint['state_dict'],
+        f'--checkpoint {path}')

@@ -44,6 +44,20 @@ def check_growable(head: nn.Module) -> None:
         f'of BaseDecodeHead; choose one of {", ".join(GROWABLE_HEADS)}.')
 
 
+def predicts_classes(head: nn.Module) -> bool:
+    """Whether the outputs of a head are the classes of the segmentor.
+
+    Those of STDC's detail head are boundaries, whatever the classes.
+
+    Args:
+        head (nn.Module): A decode or auxiliary head.
+
+    Returns:
+        bool: False for :class:`mmseg.models.STDCHead`.
+    """
+    return not isinstance(head, STDCHead)
+
+
 def enable_growth(head: nn.Module, classifier_init: str) -> None:
     """Let checkpoints with fewer classes be loaded into a head.
 
@@ -65,10 +79,12 @@ def enable_growth(head: nn.Module, classifier_init: str) -> None:
     head._register_load_state_dict_pre_hook(_grow_on_load, with_module=True)
 
 
-def _grow_on_load(head: nn.Module, state_dict: dict, prefix: str,
-                  *args: Any) -> None:
+def _grow_on_load(head: nn.Module, state_dict: dict, prefix: str, *args:
+                  Any) -> None:
     weight = state_dict.get(f'{prefix}conv_seg.weight')
-    if weight is not None and len(weight) < head.num_classes:
+    # Other differences are left to the load, which reports them.
+    if (weight is not None and len(weight) < head.num_classes
+            and weight.shape[1:] == head.conv_seg.weight.shape[1:]):
         grow_classifier(head, state_dict, prefix)
 
 
@@ -87,11 +103,16 @@ def grow_classifier(head: nn.Module,
             rows. Defaults to None: the first classes of the head, in order.
         target (Sequence[str], optional): Class names of the head. Defaults to
             None.
+
+    Raises:
+        IncrementalConfigError: If the state dict has another number of rows
+            than class names, or rows of another width than the head.
     """
     key = f'{prefix}conv_seg.'
     num_rows = len(state_dict[f'{key}weight'])
     if source is None or target is None:
         source, target = range(num_rows), range(head.num_classes)
+    _check_rows(head, state_dict[f'{key}weight'], f'{key}weight', len(source))
     rows = {name: row for row, name in enumerate(source)}
     kept = [i for i, name in enumerate(target) if name in rows]
     new = [i for i, name in enumerate(target) if name not in rows]
@@ -101,13 +122,28 @@ def grow_classifier(head: nn.Module,
     for name, fresh in head.conv_seg.named_parameters():
         grown[name] = _carry_rows(state_dict[key + name], fresh, kept, order)
     if new:
-        init_new_rows(head.classifier_init, grown['weight'],
-                      grown.get('bias'), torch.tensor(new))
-        print_log(
-            f'{key[:-1]}: {len(kept)} rows kept, {len(new)} rows initialised '
-            f'by {head.classifier_init!r}',
-            logger='current')
+        init_new_rows(head.classifier_init, grown['weight'], grown.get('bias'),
+                      torch.tensor(new))
+    print_log(
+        f'{key[:-1]}: {len(kept)} rows kept, {len(new)} rows initialised by '
+        f'{head.classifier_init!r}',
+        logger='current')
     state_dict.update({key + name: value for name, value in grown.items()})
+
+
+def _check_rows(head: nn.Module, weight: Tensor, key: str,
+                num_names: int) -> None:
+    width = head.conv_seg.weight.shape[1:]
+    if weight.shape[1:] != width:
+        raise IncrementalConfigError(
+            f'{key} of the checkpoint has rows of the shape '
+            f'{tuple(weight.shape[1:])}, but those of {type(head).__name__} '
+            f'have {tuple(width)}; use a checkpoint of the same model.')
+    if len(weight) != num_names:
+        raise IncrementalConfigError(
+            f'{key} of the checkpoint has {len(weight)} rows, but its meta '
+            f'data names {num_names} classes; use a checkpoint whose '
+            'meta.dataset_meta.classes has one name a row.')
 
 
 def _carry_rows(old: Tensor, fresh: Tensor, kept: Sequence[int],

@@ -47,11 +47,16 @@ def background_init(weight: Tensor, bias: Optional[Tensor],
     r"""Share the background's probability among itself and the new classes.
 
     The classifier initialisation of `MiB
-    <https://arxiv.org/abs/2002.00718>`_ (section 3): every new class starts with the background's weight, and they and the background
-    with its bias less :math:`\log(N + 1)`, so that the sum of their
-    exponentials is what the background's was and the old model's
-    probabilities hold at the first iteration. A head without bias cannot
-    divide it: its new rows copy the weight alone.
+    <https://arxiv.org/abs/2002.00718>`_ (section 3). With the background's
+    weight :math:`w_b` and bias :math:`b_b` before growth and N new classes,
+    the background and every new class start with
+
+    .. math::
+        w = w_b, \qquad b = b_b - \log(N + 1)
+
+    so that the sum of their exponentials is what the background's was, and
+    the old model's probabilities hold at the first iteration. A head without
+    bias cannot divide it: its new rows copy the weight alone.
 
     Args:
         weight (Tensor): Classifier weight of shape (C, D, ...), row 0 the

@@ -1,5 +1,6 @@
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
@@ -22,7 +23,9 @@ class ChannelsLastHook(Hook):
             runner (Runner): The runner of the training process.
         """
         self.before_test(runner)
-        teacher = getattr(runner.model, 'teacher', None)
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        teacher = getattr(model, 'teacher', None)
         if teacher is not None:
             teacher.to(memory_format=torch.channels_last)
 

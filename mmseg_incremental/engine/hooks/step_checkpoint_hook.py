@@ -9,6 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..run_check import count_images
+from ..stock_config import DEPLOY_CONFIG, write_deploy_config
+
 FINAL = 'final.pth'
 
 
@@ -19,7 +22,8 @@ class StepCheckpointHook(Hook):
     ``final.pth`` appears only when the step is trained to its end, in one
     move, and holds what MMSegmentation needs (``meta`` and ``state_dict``)
     in types that ``torch.load(weights_only=True)`` accepts. Where EMA is on
-    it holds the averaged weights, as every checkpoint of MMEngine.
+    it holds the averaged weights, as every checkpoint of MMEngine. Beside it
+    lies ``deploy.py``, the stock config that runs it.
 
     Args:
         step (int): The step, counted from 0.
@@ -59,8 +63,8 @@ class StepCheckpointHook(Hook):
         if 'train_seconds' in hub.runtime_info:
             self.seconds_before = hub.get_info('train_seconds')
         self.started = time.perf_counter()
-        dataset = runner.train_dataloader.dataset
-        self.info['num_train_images'] = len(dataset)
+        self.info['num_train_images'] = count_images(
+            runner.train_dataloader.dataset)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the step's facts to ``checkpoint['meta']['incremental']``.
@@ -76,10 +80,11 @@ class StepCheckpointHook(Hook):
         checkpoint['meta']['incremental'] = dict(
             self.info, train_seconds=seconds)
         if self.finishing:
-            checkpoint.pop('message_hub', None)
+            for key in ('message_hub', 'ema_state_dict'):
+                checkpoint.pop(key, None)
 
     def after_train(self, runner: Runner) -> None:
-        """Publish ``final.pth``.
+        """Publish ``final.pth`` and ``deploy.py``.
 
         Args:
             runner (Runner): The runner of the step.
@@ -93,6 +98,8 @@ class StepCheckpointHook(Hook):
             save_param_scheduler=False)
         self.finishing = False
         if is_main_process():
+            write_deploy_config(runner.cfg,
+                                osp.join(runner.work_dir, DEPLOY_CONFIG))
             os.replace(
                 osp.join(runner.work_dir, partial),
                 osp.join(runner.work_dir, FINAL))

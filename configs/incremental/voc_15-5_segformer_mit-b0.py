@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/segformer_mit-b0.py', '../_base_/datasets/voc12aug.py',
+    '../_base_/schedules/adamw_30e.py', '../_base_/methods/mib.py',
+    '../_base_/incremental_runtime.py'
+]
+scenario = dict(task='15-5', setting='overlapped')

@@ -1,0 +1,129 @@
+from pathlib import Path
+from typing import Callable
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+
+from mmseg_incremental.engine import build_scenario, build_step_cfg
+from mmseg_incremental.engine.base_checkpoint import (adopt_base_checkpoint,
+                                                      prepare_base_checkpoint)
+from mmseg_incremental.errors import IncrementalConfigError
+
+
+@pytest.fixture
+def cfg(tiny_cfg: Callable, tmp_path: Path) -> Config:
+    return tiny_cfg(tmp_path / 'work', **{'scenario.task': '3-1'})
+
+
+@pytest.fixture
+def names(cfg: Config) -> list:
+    scenario = build_scenario(cfg)
+    return list(scenario.names(scenario.seen(0)))
+
+
+@pytest.fixture
+def state_dict(cfg: Config) -> dict:
+    return MODELS.build(build_step_cfg(cfg, 0).model).state_dict()
+
+
+def save(path: Path, state_dict: dict, **dataset_meta) -> str:
+    """Save what MMSegmentation would."""
+    meta = dict(dataset_meta=dataset_meta, iter=7) if dataset_meta else {}
+    torch.save(dict(meta=meta, state_dict=state_dict), path)
+    return str(path)
+
+
+@pytest.mark.parametrize('keys', [('classes', 'palette'),
+                                  ('CLASSES', 'PALETTE')])
+def test_rows_and_colours_in_the_order_of_the_scenario(cfg, names, state_dict,
+                                                       tmp_path, keys):
+    order = [2, 0, 3, 1]
+    permuted = dict(state_dict)
+    for name in ('weight', 'bias'):
+        key = f'decode_head.conv_seg.{name}'
+        permuted[key] = state_dict[key][order]
+    path = save(
+        tmp_path / 'a.pth', permuted, **{
+            keys[0]: [names[i] for i in order],
+            keys[1]: [[i, i, i] for i in order]
+        })
+    checkpoint = prepare_base_checkpoint(cfg, path)
+    assert not Path(cfg.work_dir).exists()
+    assert list(checkpoint['state_dict']) == list(state_dict)
+    for key, value in state_dict.items():
+        assert torch.equal(checkpoint['state_dict'][key], value)
+    meta = checkpoint['meta']
+    assert list(meta['dataset_meta']['classes']) == names
+    assert meta['dataset_meta']['palette'] == [[i, i, i] for i in range(4)]
+    assert meta['iter'] == 7
+    assert meta['incremental']['step'] == 0
+    assert meta['incremental']['train_seconds'] is None
+
+
+def test_adopted(cfg, names, state_dict, tmp_path):
+    path = save(tmp_path / 'a.pth', state_dict, classes=names)
+    before = Path(path).read_bytes()
+    adopt_base_checkpoint(cfg, prepare_base_checkpoint(cfg, path))
+    assert Path(path).read_bytes() == before
+    step_dir = Path(cfg.work_dir) / 'step_0'
+    assert sorted(p.name for p in step_dir.iterdir()) == [
+        'deploy.py', 'final.pth'
+    ]
+    checkpoint = torch.load(step_dir / 'final.pth', weights_only=True)
+    assert list(checkpoint['meta']['dataset_meta']['classes']) == names
+    scenario = checkpoint['meta']['incremental']['scenario']
+    assert scenario == build_scenario(cfg).to_dict()
+
+
+def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
+    """What training took stays known."""
+    meta = dict(
+        dataset_meta=dict(classes=names),
+        incremental=dict(
+            step=0, method='x', num_train_images=24, train_seconds=1.5))
+    torch.save(
+        dict(meta=meta, state_dict=state_dict), str(tmp_path / 'a.pth'))
+    checkpoint = prepare_base_checkpoint(cfg, str(tmp_path / 'a.pth'))
+    info = checkpoint['meta']['incremental']
+    assert (info['num_train_images'], info['train_seconds']) == (24, 1.5)
+    assert info['method'] == 'mib'
+
+
+def test_weights_alone_are_taken_as_they_are(cfg, names, state_dict, tmp_path,
+                                             capsys):
+    torch.save(state_dict, tmp_path / 'a.pth')
+    checkpoint = prepare_base_checkpoint(cfg, str(tmp_path / 'a.pth'))
+    assert list(checkpoint['meta']['dataset_meta']['classes']) == names
+    assert 'names no classes' in capsys.readouterr().out
+
+
+def test_other_classes(cfg, names, state_dict, tmp_path):
+    path = save(
+        tmp_path / 'a.pth', state_dict, classes=[*names[:3], 'unicorn'])
+    with pytest.raises(
+            IncrementalConfigError,
+            match=rf"a.pth has other .* lacks \['{names[3]}'\] and has "
+            r"\['unicorn'\]"):
+        prepare_base_checkpoint(cfg, path)
+
+
+@pytest.mark.parametrize('change', ['fewer rows', 'other backbone'])
+def test_other_architecture(cfg, state_dict, tmp_path, change):
+    if change == 'fewer rows':
+        key = 'decode_head.conv_seg.weight'
+        state_dict[key] = state_dict[key][:2]
+    else:
+        key = 'backbone.layer4.1.conv2.weight'
+        state_dict.pop(key)
+    with pytest.raises(
+            IncrementalConfigError,
+            match=f'--base-checkpoint .* does not fit the model.*{key}'):
+        prepare_base_checkpoint(cfg, save(tmp_path / 'a.pth', state_dict))
+
+
+def test_file_missing(cfg):
+    with pytest.raises(
+            IncrementalConfigError, match='--base-checkpoint no.pth does not'):
+        prepare_base_checkpoint(cfg, 'no.pth')

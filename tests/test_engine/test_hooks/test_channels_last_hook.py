@@ -1,0 +1,69 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.runner import get_priority
+from mmseg.registry import HOOKS
+from torch import nn
+
+from mmseg_incremental.engine.hooks import (ChannelsLastHook,
+                                            TeacherSnapshotHook)
+
+
+def _network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def _is_channels_last(model):
+    weight = model[0].weight
+    return (weight.is_contiguous(memory_format=torch.channels_last)
+            and not weight.is_contiguous())
+
+
+@pytest.fixture
+def model():
+    network = _network()
+    object.__setattr__(network, 'teacher', _network())
+    return network
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_model_and_teacher_change_their_layout(wrapped, model):
+    hook = HOOKS.build(dict(type='ChannelsLastHook'))
+    inputs = torch.randn(2, 3, 8, 8)
+    before = model(inputs)
+    runner = SimpleNamespace(
+        model=nn.parallel.DataParallel(model) if wrapped else model)
+    hook.before_train(runner)
+    assert _is_channels_last(model) and _is_channels_last(model.teacher)
+    outputs = model(inputs)
+    # Activations follow the weights.
+    assert outputs.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(outputs, before)
+
+
+def test_optimizer_keeps_its_parameters(model):
+    """Built before the hook runs, it has to see the same tensors after."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ChannelsLastHook().before_train(SimpleNamespace(model=model))
+    old = model[0].weight.detach().clone()
+    model(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(model[0].weight, old)
+    assert _is_channels_last(model)
+
+
+def test_model_without_teacher():
+    model = _network()
+    ChannelsLastHook().before_train(SimpleNamespace(model=model))
+    assert _is_channels_last(model)
+
+
+def test_testing_changes_the_model_alone(model):
+    ChannelsLastHook().before_test(SimpleNamespace(model=model))
+    assert _is_channels_last(model) and not _is_channels_last(model.teacher)
+
+
+def test_runs_after_the_teacher_is_set():
+    assert (get_priority(ChannelsLastHook.priority)
+            > get_priority(TeacherSnapshotHook.priority))

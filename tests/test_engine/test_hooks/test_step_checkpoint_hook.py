@@ -1,0 +1,144 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
+from mmengine.logging import MessageHub
+from mmengine.runner import get_priority
+from mmseg.registry import HOOKS
+
+from mmseg_incremental.engine.hooks import step_checkpoint_hook
+
+SCENARIO = dict(num_classes=2, task='1-1')
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(step_checkpoint_hook.time, 'perf_counter',
+                        lambda: now.seconds)
+    return now
+
+
+class Runner:
+    """What the hook reads of a runner."""
+
+    def __init__(self, work_dir: str = '', hook: Any = None) -> None:
+        self.message_hub = MessageHub('hub')
+        dataset = BaseDataset(lazy_init=True)
+        dataset._fully_initialized, dataset.data_bytes = True, []
+        dataset.data_address = range(5)
+        self.train_dataloader = SimpleNamespace(dataset=dataset)
+        self.work_dir = work_dir
+        self.hook = hook
+        pipeline = [dict(type='LoadImageFromFile')]
+        self.cfg = Config(
+            dict(
+                model=dict(
+                    type='IncrementalEncoderDecoder',
+                    backbone=dict(type='ResNet'),
+                    decode_head=dict(type='FCNHead')),
+                test_dataloader=dict(
+                    dataset=dict(
+                        type='IncrementalDataset', pipeline=pipeline))))
+
+    def save_checkpoint(self, folder, name, **kwargs):
+        assert kwargs == dict(save_optimizer=False, save_param_scheduler=False)
+        self.checkpoint = dict(
+            meta={},
+            state_dict=dict(a=torch.ones(1)),
+            ema_state_dict={},
+            message_hub=self.message_hub.state_dict())
+        self.hook.before_save_checkpoint(self, self.checkpoint)
+        torch.save(self.checkpoint, f'{folder}/{name}')
+
+
+def build(**kwargs):
+    return HOOKS.build(
+        dict(
+            type='StepCheckpointHook',
+            step=1,
+            method='mib',
+            scenario=SCENARIO,
+            **kwargs))
+
+
+def save(hook, runner):
+    checkpoint = dict(
+        meta={},
+        state_dict={},
+        message_hub=runner.message_hub.state_dict(),
+        ema_state_dict={})
+    hook.before_save_checkpoint(runner, checkpoint)
+    return checkpoint
+
+
+def test_checkpoints_say_what_step_they_are(clock):
+    hook, runner = build(pretrained_left_out='weights'), Runner()
+    hook.before_train(runner)
+    clock.seconds = 2.5
+    checkpoint = save(hook, runner)
+    assert checkpoint['meta']['incremental'] == dict(
+        step=1,
+        method='mib',
+        scenario=SCENARIO,
+        pretrained_left_out='weights',
+        num_train_images=5,
+        train_seconds=2.5)
+    assert 'ema_state_dict' in checkpoint and 'message_hub' in checkpoint
+
+
+def test_time_goes_on_after_resuming(clock):
+    hook, runner = build(), Runner()
+    hook.before_train(runner)
+    clock.seconds = 2.5
+    saved = save(hook, runner)
+
+    hook, runner = build(), Runner()
+    runner.message_hub.load_state_dict(saved['message_hub'])
+    clock.seconds = 100.
+    hook.before_train(runner)
+    clock.seconds = 101.
+    info = save(hook, runner)['meta']['incremental']
+    assert info['train_seconds'] == 3.5
+
+
+def test_config_types_are_left_behind():
+    hook = HOOKS.build(
+        ConfigDict(
+            type='StepCheckpointHook',
+            step=1,
+            method='mib',
+            scenario=dict(num_classes=2, task=(('a', ), ('b', )))))
+    assert type(hook.info['scenario']) is dict
+    assert hook.info['scenario']['task'] == [['a'], ['b']]
+
+
+def test_nothing_is_added_outside_training():
+    checkpoint = save(build(), Runner())
+    assert checkpoint['meta'] == {}
+
+
+def test_final_checkpoint(clock, tmp_path):
+    hook = build()
+    runner = Runner(str(tmp_path), hook)
+    hook.before_train(runner)
+    hook.after_train(runner)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'deploy.py', 'final.pth'
+    ]
+    checkpoint = torch.load(tmp_path / 'final.pth', weights_only=True)
+    assert sorted(checkpoint) == ['meta', 'state_dict']
+    assert checkpoint['meta']['incremental']['num_train_images'] == 5
+    assert not hook.finishing
+
+
+def test_priority_is_between_ema_and_the_checkpoints_of_mmengine():
+    hook = build()
+    ema = HOOKS.build(dict(type='EMAHook'))
+    saver = HOOKS.build(dict(type='CheckpointHook'))
+    order = [get_priority(h.priority) for h in (ema, hook, saver)]
+    assert order == sorted(order) and len(set(order)) == 3

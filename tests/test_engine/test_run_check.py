@@ -1,0 +1,66 @@
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+
+from mmseg_incremental.engine import build_step_cfg
+from mmseg_incremental.engine.run_check import (check_data, check_model,
+                                                count_images,
+                                                count_step_images)
+from mmseg_incremental.errors import IncrementalConfigError
+
+
+def test_model_that_works(tiny_cfg, tmp_path):
+    random = torch.get_rng_state()
+    for step in range(3):
+        check_model(tiny_cfg(tmp_path), step)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model.decode_head': dict(
+        _delete_=True, type='EncHead', in_channels=(64, 128), in_index=(2, 3),
+        channels=16, num_classes=21)}, 'EncHead cannot learn new classes'),
+    # The arguments of another head are found first.
+    ({'model.decode_head.type': 'EncHead'},
+     r"TypeError.*'dilations'.* \(the head EncHead is none of those"),
+    ({'model.decode_head.type': 'ASPHead'}, r'KeyError.*ASPHead.*ASPPHead'),
+    ({'model.decode_head.dilation': 1}, "TypeError.*'dilation'"),
+    ({'method.distillation.0.type': 'NoLoss'}, 'KeyError.*NoLoss'),
+    ({'method.classifier_init': 'warm'}, "classifier_init='warm' is unk"),
+])  # yapf: disable
+def test_model_that_does_not(tiny_cfg, tmp_path, options, message):
+    with pytest.raises(IncrementalConfigError, match=message):
+        check_model(tiny_cfg(tmp_path, **options), 2)
+
+
+def test_data(tiny_cfg, tmp_path):
+    cfg = tiny_cfg(tmp_path)
+    check_data(cfg, range(3))
+    train, test = count_step_images(build_step_cfg(cfg, 0))
+    assert (train, test) == (24, 8)
+    cfg.train_dataloader.dataset.dataset.data_prefix = dict(
+        img_path='JPEGImages', seg_map_path='none')
+    with pytest.raises(IncrementalConfigError, match='24 of 24 masks do not'):
+        check_data(cfg, [1])
+
+
+@pytest.mark.parametrize('wrapper, times', [
+    (lambda inner: inner, 1),
+    (lambda inner: dict(type='RepeatDataset', times=5, dataset=inner), 1),
+    (lambda inner: dict(
+        type='ClassBalancedDataset', oversample_thr=0.9, dataset=inner), 1),
+    (lambda inner: dict(type='ConcatDataset', datasets=[inner, inner]), 2),
+    (lambda inner: dict(
+        type='ConcatDataset',
+        datasets=[inner, dict(type='RepeatDataset', times=3, dataset=inner)]),
+     2),
+    (lambda inner: dict(
+        type='MultiImageMixDataset', dataset=inner, pipeline=[]), 1),
+])
+def test_images_are_counted_once(tiny_cfg, tmp_path, wrapper, times):
+    cfg = build_step_cfg(tiny_cfg(tmp_path), 1)
+    init_default_scope('mmseg')
+    inner = cfg.train_dataloader.dataset
+    number = len(DATASETS.build(inner))
+    assert count_images(DATASETS.build(wrapper(inner))) == times * number

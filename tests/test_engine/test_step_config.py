@@ -1,0 +1,425 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config, ConfigDict
+from mmseg.registry import MODELS
+
+from mmseg_incremental.engine import (build_step_cfg, build_test_cfg,
+                                      load_config)
+from mmseg_incremental.engine.step_config import rename_types
+from mmseg_incremental.errors import IncrementalConfigError
+
+CE = dict(type='CrossEntropyLoss')
+NAMES = ('background', 'cat', 'dog', 'cow')
+HEAD = dict(type='FCNHead', in_channels=8, channels=4, num_classes=9)
+
+
+def config(model: dict = dict(), method: str = 'mib', **kwargs: Any) -> Config:
+    """A config of three steps: two classes, then one a step."""
+    path = 'mmseg_incremental::incremental/shapes_10-1.py'
+    cfg = load_config(path, method=method, work_dir='work')
+    dataset = dict(
+        type='BaseSegDataset', metainfo=dict(classes=NAMES), pipeline=[])
+    cfg.scenario = dict(task='1-1')
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset = copy.deepcopy(dataset)
+    cfg.model = ConfigDict(
+        type='EncoderDecoder', backbone=dict(type='X'), decode_head=HEAD)
+    cfg.merge_from_dict(dict(model=model, **kwargs))
+    return cfg
+
+
+def hook_types(cfg: Config) -> list:
+    return [hook['type'] for hook in cfg.custom_hooks]
+
+
+def test_changes_nothing_and_depends_on_nothing_else():
+    cfg = config(custom_hooks=[dict(type='EMAHook')], holdout=dict(seed=1))
+    before = copy.deepcopy(cfg)
+    first = build_step_cfg(cfg, 1)
+    build_test_cfg(cfg, 2)
+    assert cfg._cfg_dict.to_dict() == before._cfg_dict.to_dict()
+    again = build_step_cfg(cfg, 1)
+    assert again._cfg_dict.to_dict() == first._cfg_dict.to_dict()
+    first.custom_hooks[0]['type'] = 'Other'
+    first.train_dataloader.dataset.step = 9
+    assert cfg._cfg_dict.to_dict() == before._cfg_dict.to_dict()
+
+
+@pytest.mark.parametrize('step, size', [(0, 2), (1, 3), (2, 4)])
+@pytest.mark.parametrize('auxiliary', [
+    None,
+    dict(HEAD, out_channels=9),
+    [dict(HEAD), dict(HEAD, type='PSPHead')],
+    [dict(HEAD), dict(HEAD, type='STDCHead', num_classes=2)]
+])
+def test_sizes_of_heads(step, size, auxiliary):
+    cfg = config()
+    cfg.model.auxiliary_head = auxiliary
+    model = build_step_cfg(cfg, step).model
+    heads = [model.decode_head]
+    heads += auxiliary and (model.auxiliary_head if isinstance(
+        auxiliary, list) else [model.auxiliary_head]) or []
+    for head in heads:
+        assert head.num_classes == (2 if head.type == 'STDCHead' else size)
+        assert 'out_channels' not in head
+
+
+def test_cascade():
+    cfg = config()
+    cfg.model.update(
+        type='CascadeEncoderDecoder', num_stages=2, decode_head=[HEAD, HEAD])
+    model = build_step_cfg(cfg, 1).model
+    assert model.type == 'IncrementalCascadeEncoderDecoder'
+    for head in model.decode_head:
+        assert head.num_classes == 3
+        assert head.loss_decode.type == 'UnbiasedCrossEntropyLoss'
+        assert head.loss_decode.num_old == 2
+
+
+def test_step_0_has_the_losses_of_the_config():
+    loss = [dict(CE, class_weight=[1.0, 2.0]), dict(type='DiceLoss')]
+    model = build_step_cfg(config(dict(decode_head=dict(loss_decode=loss))),
+                           0).model
+    assert model.type == 'IncrementalEncoderDecoder'
+    assert model.decode_head.loss_decode == loss
+    assert 'distillation' not in model
+
+
+@pytest.mark.parametrize('step, num_old', [(1, 2), (2, 3)])
+def test_losses_of_the_method(step, num_old):
+    loss = dict(
+        CE,
+        loss_weight=0.4,
+        class_weight=[1.0, 2.0],
+        avg_non_ignore=True,
+        loss_name='loss_mine',
+        use_sigmoid=False)
+    dice = dict(type='DiceLoss', loss_weight=3.0)
+    cfg = config()
+    cfg.model.decode_head.loss_decode = [loss, dice]
+    cfg.model.auxiliary_head = dict(HEAD)
+    model = build_step_cfg(cfg, step).model
+    assert model.decode_head.loss_decode == [
+        dict(
+            type='UnbiasedCrossEntropyLoss',
+            loss_weight=0.4,
+            class_weight=[1.0, 2.0],
+            avg_non_ignore=True,
+            loss_name='loss_mine',
+            num_old=num_old), dice
+    ]
+    # A head that names no loss has cross entropy.
+    assert model.auxiliary_head.loss_decode == dict(
+        type='UnbiasedCrossEntropyLoss', loss_weight=1.0, num_old=num_old)
+    assert model.distillation == [
+        dict(type='UnbiasedDistillationLoss', loss_weight=10.0)
+    ]
+    assert model.classifier_init == 'background'
+
+
+@pytest.mark.parametrize('method', ['finetune', 'lwf'])
+def test_methods_that_keep_cross_entropy(method):
+    model = build_step_cfg(
+        config(dict(decode_head=dict(loss_decode=CE)), method), 1).model
+    assert model.decode_head.loss_decode == CE
+    assert model.classifier_init == 'random'
+    assert len(model.distillation) == (method == 'lwf')
+
+
+def test_loss_that_the_method_cannot_replace():
+    focal = dict(type='FocalLoss')
+    cfg = config(dict(decode_head=dict(loss_decode=focal)))
+    assert build_step_cfg(cfg, 0).model.decode_head.loss_decode == focal
+    with pytest.raises(
+            IncrementalConfigError,
+            match='FCNHead.loss_decode is FocalLoss, but Unbiased'):
+        build_step_cfg(cfg, 1)
+
+
+def test_loss_of_the_method_written_out():
+    loss = dict(type='UnbiasedCrossEntropyLoss', loss_weight=0.5)
+    model = build_step_cfg(config(dict(decode_head=dict(loss_decode=loss))),
+                           2).model
+    assert model.decode_head.loss_decode == dict(loss, num_old=3)
+
+
+def test_sigmoid_loss():
+    loss = dict(CE, use_sigmoid=True)
+    with pytest.raises(IncrementalConfigError, match='use_sigmoid=False'):
+        build_step_cfg(config(dict(decode_head=dict(loss_decode=loss))), 1)
+
+
+def test_unknown_segmentor():
+    with pytest.raises(
+            IncrementalConfigError, match="model.type='SegTTAModel'.*Cascade"):
+        build_step_cfg(config(dict(type='SegTTAModel')), 0)
+
+
+def test_unknown_key_of_the_method():
+    cfg = config()
+    cfg.method.clasification = CE
+    with pytest.raises(
+            IncrementalConfigError,
+            match="method.clasification=.* mean 'classification'"):
+        build_step_cfg(cfg, 0)
+
+
+def test_unknown_step():
+    with pytest.raises(IncrementalConfigError, match='step 3 does not exist'):
+        build_step_cfg(config(), 3)
+
+
+@pytest.mark.parametrize('method, step, expected', [
+    ('mib', 0, ['StepCheckpointHook']),
+    ('mib', 1,
+     ['StepCheckpointHook', 'ClassifierGrowthHook', 'TeacherSnapshotHook']),
+    ('finetune', 1, ['StepCheckpointHook', 'ClassifierGrowthHook']),
+    ('joint', 0, ['StepCheckpointHook']),
+])
+def test_hooks(method, step, expected):
+    cfg = config(method=method, custom_hooks=[dict(type='EMAHook')])
+    assert hook_types(build_step_cfg(cfg, step)) == ['EMAHook', *expected]
+
+
+def test_where_a_step_starts_from():
+    cfg = config(
+        dict(
+            pretrained='a.pth',
+            backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='b'))),
+        load_from='start.pth')
+    first, second = build_step_cfg(cfg, 0), build_step_cfg(cfg, 1)
+    assert first.load_from == 'start.pth'
+    assert first.model.backbone.init_cfg.checkpoint == 'b'
+    assert second.load_from == 'work/step_0/final.pth'
+    assert second.model.pretrained is None
+    assert 'init_cfg' not in second.model.backbone
+    assert not first.resume and not second.resume
+    growth, teacher = second.custom_hooks[-2:]
+    assert growth.classes == ['background', 'cat', 'dog']
+    assert teacher.checkpoint == 'work/step_0/final.pth'
+    assert teacher.model.decode_head.num_classes == 2
+    assert teacher.model.pretrained is None
+
+
+def test_teacher_of_a_later_step_is_the_model_of_the_step_before():
+    teacher = build_step_cfg(config(), 2).custom_hooks[-1]
+    assert teacher.checkpoint == 'work/step_1/final.pth'
+    assert teacher.model.decode_head.num_classes == 3
+    loss = teacher.model.decode_head.loss_decode
+    assert loss.num_old == 2
+    assert 'distillation' not in teacher.model
+
+
+def test_incremental_steps_differ_from_step_0():
+    cfg = config(
+        optim_wrapper=dict(optimizer=dict(lr=0.05)),
+        train_cfg=dict(max_iters=600),
+        incremental_step=dict(
+            optim_wrapper=dict(optimizer=dict(lr=0.5)),
+            train_cfg=dict(max_iters=7),
+            custom_hooks=[dict(type='EMAHook')],
+            model=dict(decode_head=dict(dropout_ratio=0.9))))
+    assert hook_types(build_step_cfg(cfg, 0)) == ['StepCheckpointHook']
+    assert hook_types(build_step_cfg(cfg, 1))[0] == 'EMAHook'
+    assert hook_types(build_test_cfg(cfg, 1)) == ['EMAHook']
+    # The teacher is built as its own step was.
+    for step, dropout in ((1, None), (2, 0.9)):
+        teacher = build_step_cfg(cfg, step).custom_hooks[-1].model
+        assert teacher.decode_head.get('dropout_ratio') == dropout
+    first, second = build_step_cfg(cfg, 0), build_step_cfg(cfg, 1)
+    assert first.optim_wrapper.optimizer.lr == 0.05
+    assert second.optim_wrapper.optimizer.lr == 0.5
+    assert second.optim_wrapper.optimizer.momentum == 0.9
+    assert (first.train_cfg.max_iters, second.train_cfg.max_iters) == (600, 7)
+    assert second.model.decode_head.dropout_ratio == 0.9
+    assert 'dropout_ratio' not in first.model.decode_head
+
+
+def test_names_are_those_of_one_step():
+    cfg = config()
+    every = [build_step_cfg(cfg, step) for step in range(3)]
+    every += [build_test_cfg(cfg, step) for step in range(3)]
+    assert [c.work_dir for c in every[:3]
+            ] == ['work/step_0', 'work/step_1', 'work/step_2']
+    for values in ([c.experiment_name for c in every],
+                   [c.visualizer.name
+                    for c in every], [c.work_dir for c in every]):
+        assert len(set(values)) == 6
+    other = config(work_dir='other')
+    assert build_step_cfg(other, 0).experiment_name not in {
+        c.experiment_name
+        for c in every
+    }
+
+
+def test_stock_datasets_are_wrapped():
+    cfg = config()
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=3,
+        dataset=dict(
+            type='BaseSegDataset',
+            metainfo=dict(classes=NAMES),
+            data_root='root',
+            pipeline=[dict(type='LoadAnnotations')]))
+    train = build_step_cfg(cfg, 1).train_dataloader.dataset
+    assert train.type == 'RepeatDataset'
+    assert train.dataset == dict(
+        type='IncrementalDataset',
+        dataset=dict(
+            type='BaseSegDataset',
+            metainfo=dict(classes=NAMES),
+            data_root='root'),
+        pipeline=[dict(type='LoadAnnotations')],
+        scenario=train.dataset.scenario,
+        step=1,
+        test_mode=False)
+    assert train.dataset.scenario.task == '1-1'
+
+
+def test_every_dataset_gets_its_step_and_mode():
+    cfg = config(validate_during_step=True)
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset',
+        datasets=[
+            dict(type='BaseSegDataset', metainfo=dict(classes=NAMES)),
+            dict(
+                type='IncrementalDataset',
+                dataset=dict(
+                    type='BaseSegDataset', metainfo=dict(classes=NAMES)))
+        ])
+    step_cfg = build_step_cfg(cfg, 2)
+    for inner in step_cfg.train_dataloader.dataset.datasets:
+        assert (inner.type, inner.step, inner.test_mode) == (
+            'IncrementalDataset', 2, False)
+    for split in ('val', 'test'):
+        inner = step_cfg[f'{split}_dataloader'].dataset
+        assert (inner.step, inner.test_mode) == (2, True)
+
+
+def test_datasets_with_other_classes():
+    cfg = config()
+    cfg.test_dataloader.dataset.metainfo.classes = NAMES[::-1]
+    with pytest.raises(
+            IncrementalConfigError, match='test_dataloader has a dataset wi'):
+        build_step_cfg(cfg, 0)
+
+
+def test_holdout_evaluates_on_training_images():
+    cfg = config(holdout=dict(fraction=0.3, seed=5))
+    cfg.train_dataloader.dataset.update(
+        data_root='train', pipeline=[dict(type='A')])
+    cfg.test_dataloader.dataset.update(
+        data_root='val', pipeline=[dict(type='B')])
+    step_cfg = build_step_cfg(cfg, 1)
+    train, test = (step_cfg[f'{split}_dataloader'].dataset
+                   for split in ('train', 'test'))
+    assert train.holdout == dict(fraction=0.3, seed=5, part='train')
+    assert test.holdout == dict(fraction=0.3, seed=5, part='val')
+    assert test.dataset.data_root == 'train'
+    assert test.test_mode and not train.test_mode
+    assert (train.pipeline[0].type, test.pipeline[0].type) == ('A', 'B')
+
+
+@pytest.mark.parametrize('evaluator', [
+    dict(type='IoUMetric', iou_metrics=['mIoU']),
+    dict(type='IncrementalIoUMetric', iou_metrics=['mIoU'])
+])
+@pytest.mark.parametrize('many', [False, True])
+def test_metric(evaluator, many):
+    cfg = config(validate_during_step=True)
+    for split in ('val', 'test'):
+        cfg[f'{split}_dataloader'].dataset = dict(
+            type='IncrementalDataset',
+            background='dog',
+            dataset=dict(type='BaseSegDataset', metainfo=dict(classes=NAMES)))
+        cfg[f'{split}_evaluator'] = [evaluator, dict(
+            type='CityscapesMetric')] if many else evaluator
+    cfg.train_dataloader = dict(dataset=cfg.test_dataloader.dataset)
+    step_cfg = build_step_cfg(cfg, 0)
+    for split in ('val', 'test'):
+        found = step_cfg[f'{split}_evaluator']
+        found, others = (found[0], found[1:]) if many else (found, [])
+        assert found == dict(
+            type='IncrementalIoUMetric',
+            iou_metrics=['mIoU'],
+            background='dog')
+        assert others == [dict(type='CityscapesMetric')] * many
+
+
+@pytest.mark.parametrize('during', [False, True])
+def test_validation(during):
+    step_cfg = build_step_cfg(config(validate_during_step=during), 0)
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        assert (step_cfg[key] is not None) == during
+    assert step_cfg.test_dataloader is not None
+
+
+@pytest.mark.parametrize('workers, persistent', [(0, False), (2, True)])
+def test_persistent_workers(workers, persistent):
+    cfg = config()
+    cfg.train_dataloader.num_workers = workers
+    loader = build_step_cfg(cfg, 0).train_dataloader
+    assert loader.persistent_workers == persistent
+
+
+def test_joint_is_the_baseline():
+    cfg = config(dict(decode_head=dict(loss_decode=CE)), 'joint')
+    step_cfg = build_step_cfg(cfg, 0)
+    assert step_cfg.model.decode_head.num_classes == 4
+    assert step_cfg.model.decode_head.loss_decode == CE
+    assert step_cfg.train_dataloader.dataset.scenario.task == 'offline'
+    with pytest.raises(IncrementalConfigError, match='step 1 does not exist'):
+        build_step_cfg(cfg, 1)
+
+
+def test_config_of_an_evaluation():
+    cfg = config(custom_hooks=[dict(type='ChannelsLastHook')])
+    test_cfg = build_test_cfg(cfg, 1)
+    assert test_cfg.load_from == 'work/step_1/final.pth'
+    assert build_test_cfg(cfg, 1, 'a.pth').load_from == 'a.pth'
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper',
+                'param_scheduler', 'val_dataloader', 'val_cfg',
+                'val_evaluator'):
+        assert test_cfg[key] is None
+    assert hook_types(test_cfg) == ['ChannelsLastHook']
+    assert test_cfg.test_dataloader.dataset.step == 1
+
+
+def test_config_of_mmseg(tmp_path: Path):
+    """Any MMSeg config becomes incremental by four lines."""
+    (tmp_path / 'config.py').write_text(
+        '_base_ = [\n'
+        "    'mmseg::segformer/"
+        "segformer_mit-b0_8xb2-160k_ade20k-512x512.py',\n"
+        "    'mmseg_incremental::_base_/methods/mib.py'\n"
+        ']\n'
+        "scenario = dict(task='100-50')\n"
+        'custom_imports = dict(\n'
+        "    imports=['mmseg_incremental'], allow_failed_imports=False)\n")
+    cfg = load_config(str(tmp_path / 'config.py'))
+    step_cfg = build_step_cfg(cfg, 1)
+    head = step_cfg.model.decode_head
+    assert (head.num_classes, head.loss_decode.num_old) == (151, 101)
+    dataset = step_cfg.train_dataloader.dataset
+    assert dataset.dataset.type == 'ADE20KDataset'
+    assert dataset.pipeline[1].type == 'LoadAnnotations'
+    assert 'pipeline' not in dataset.dataset
+    assert step_cfg.test_evaluator.type == 'IncrementalIoUMetric'
+    model = MODELS.build(step_cfg.model)
+    assert model.decode_head.conv_seg.out_channels == 151
+    assert model.num_classes == 151
+
+
+def test_rename_types():
+    node = Config(
+        dict(
+            a=dict(type='SyncBN', b=[dict(type='SyncBN'), 1]),
+            c=(dict(type='ReLU'), ),
+            d=dict(type=int)))
+    rename_types(node._cfg_dict, dict(SyncBN='BN'))
+    assert node.a == dict(type='BN', b=[dict(type='BN'), 1])
+    assert node.c[0].type == 'ReLU' and node.d.type is int

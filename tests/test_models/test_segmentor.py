@@ -1,0 +1,373 @@
+import copy
+import math
+
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmseg.models.utils import resize
+
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.models import incremental_mixin
+from mmseg_incremental.models.losses import BaseDistillationLoss
+
+OLD, NEW = 7, 9
+WEIGHT = 10.0
+UNKD = dict(type='UnbiasedDistillationLoss', loss_weight=WEIGHT)
+
+
+class FeatureGap(BaseDistillationLoss):
+    """Mean difference of one feature, counting its calls."""
+
+    def __init__(self, *reads):
+        super().__init__(2.0, 'loss_gap')
+        self.reads = reads
+        self.seen = []
+
+    def forward(self, student, teacher):
+        self.seen.append((student, teacher))
+        gap = student.features[0] - teacher.features[0]
+        return self.loss_weight * gap.abs().mean()
+
+
+def _heads(kind, head_cfg, num_classes):
+    """Heads of a segmentor."""
+    common = dict(
+        num_old=OLD if num_classes > OLD else 0, num_classes=num_classes)
+    head = head_cfg('ASPPHead', dilations=(1, 2), **common)
+    auxiliary = head_cfg(loss_weight=0.4, **common)
+    shallow = head_cfg(in_channels=16, in_index=2, loss_weight=0.2, **common)
+    if kind == 'cascade':
+        first = head_cfg(loss_weight=0.5, **common)
+        ocr = head_cfg('OCRHead', ocr_channels=8, **common)
+        return dict(decode_head=[first, ocr], auxiliary_head=shallow)
+    if kind == 'auxiliary':
+        return dict(decode_head=head, auxiliary_head=auxiliary)
+    if kind == 'auxiliaries':
+        return dict(decode_head=head, auxiliary_head=[auxiliary, shallow])
+    return dict(decode_head=head)
+
+
+# Names in the log and weight of the loss of each head.
+HEADS = {
+    'plain': dict(decode=1.0),
+    'auxiliary': dict(decode=1.0, aux=0.4),
+    'auxiliaries': dict(decode=1.0, aux_0=0.4, aux_1=0.2),
+    'cascade': dict(decode_0=0.5, decode_1=1.0, aux=0.2),
+}
+
+
+@pytest.fixture
+def pair(build_model, head_cfg):
+    """A teacher with contrasts in its logits and a student grown from it."""
+
+    def build(kind='plain', distillation=(UNKD, ), set_teacher=True):
+        teacher = build_model(**_heads(kind, head_cfg, OLD))
+        with torch.no_grad():
+            for _, head in teacher.named_heads():
+                head.conv_seg.weight.mul_(100)
+        student = build_model(
+            **_heads(kind, head_cfg, NEW), distillation=list(distillation))
+        student.load_state_dict(teacher.state_dict(), strict=True)
+        if set_teacher:
+            student.set_teacher(teacher)
+        return student.eval(), teacher.eval()
+
+    return build
+
+
+def _logits(model, images):
+    """Low-resolution logits of every head, by its name in the log."""
+    with torch.no_grad():
+        outputs = model.forward_heads(model.extract_feat(images))
+    return {output.name: output.logits for output in outputs}
+
+
+def _upsampled(logits, size=(64, 64)):
+    return resize(logits, size, mode='bilinear', align_corners=False).double()
+
+
+@pytest.mark.parametrize('kind', HEADS)
+def test_background_logit_is_shared(kind, pair, images):
+    student, teacher = pair(kind)
+    old, new = _logits(teacher, images), _logits(student, images)
+    assert list(old) == list(new) == list(HEADS[kind])
+    if kind == 'cascade':
+        # A later stage pools features by the logits of the one before, which
+        # are not those of the teacher.
+        del old['decode_1']
+    for name, logits in old.items():
+        # Contrasts, so that the equality says something.
+        assert logits[:, 0].std() > 0.05
+        for grown, u in ((new[name], logits), (_upsampled(new[name]),
+                                               _upsampled(logits))):
+            shared = grown[:, [0, *range(OLD, NEW)]].logsumexp(dim=1)
+            torch.testing.assert_close(shared, u[:, 0], rtol=0, atol=1e-5)
+            torch.testing.assert_close(
+                grown[:, 1:OLD], u[:, 1:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['plain', 'auxiliary', 'auxiliaries'])
+def test_losses_of_a_grown_model(kind, pair, images, data_samples):
+    student, teacher = pair(kind)
+    samples = data_samples((0, ))
+    losses = student.loss(images, samples)
+    for name, logits in _logits(teacher, images).items():
+        scale = HEADS[kind][name]
+        log_q = _upsampled(logits).log_softmax(dim=1)
+        q = log_q.exp()
+        entropy = -(q * log_q).sum(dim=1).mean().item()
+        assert losses[f'{name}.loss_unkd'].item() == pytest.approx(
+            scale * WEIGHT * entropy / OLD, abs=1e-5)
+        # The background keeps 1 of N + 1 parts of its probability.
+        old_prob = q[:, 0] / (NEW - OLD + 1) + q[:, 1:].sum(dim=1)
+        assert losses[f'{name}.loss_ce'].item() == pytest.approx(
+            scale * -old_prob.log().mean().item(), abs=1e-5)
+
+
+def test_old_and_new_model_agree_on_old_classes(pair, images):
+    student, teacher = pair()
+    student_prob = _upsampled(student(images,
+                                      mode='tensor').detach()).softmax(dim=1)
+    teacher_prob = _upsampled(teacher(images,
+                                      mode='tensor').detach()).softmax(dim=1)
+    merged = student_prob[:, :OLD].clone()
+    merged[:, 0] += student_prob[:, OLD:].sum(dim=1)
+    torch.testing.assert_close(merged, teacher_prob, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', HEADS)
+def test_loss_is_that_of_the_stock_heads(kind, pair, images, data_samples):
+    """Distillation adds losses and leaves the others as they are."""
+    student, teacher = pair(kind)
+    losses = student.loss(images, data_samples())
+    student.distillation = torch.nn.ModuleList()
+    stock = student.loss(images, data_samples())
+    assert set(losses) - set(stock) == {
+        f'{name}.loss_unkd'
+        for name in HEADS[kind]
+    }
+    for key, value in stock.items():
+        torch.testing.assert_close(losses[key], value)
+
+
+@pytest.mark.parametrize('kind', HEADS)
+def test_rows_are_carried_by_name(kind, pair):
+    student, teacher = pair(kind)
+    source = ['background', 'b', 'c', 'd', 'e', 'f', 'g']
+    target = ['background', 'x', 'g', 'f', 'e', 'y', 'd', 'c', 'b']
+    state_dict = teacher.state_dict()
+    student.grow_state_dict(state_dict, source, target)
+    student.load_state_dict(state_dict, strict=True)
+    for (name, head), (_, old) in zip(student.named_heads(),
+                                      teacher.named_heads()):
+        for row, label in enumerate(target):
+            expected = source.index(label) if label in source else 0
+            assert torch.equal(head.conv_seg.weight[row],
+                               old.conv_seg.weight[expected]), (name, label)
+            bias = old.conv_seg.bias[expected].item()
+            bias -= math.log(3) if expected == 0 else 0
+            assert head.conv_seg.bias[row].item() == pytest.approx(bias)
+
+
+def test_sizes_are_those_of_the_step(pair):
+    student, _ = pair()
+    assert student.num_classes == student.out_channels == NEW
+
+
+@pytest.mark.parametrize('copied', [False, True])
+def test_teacher_is_hidden(copied, pair):
+    student, teacher = pair()
+    alone, _ = pair(set_teacher=False)
+    if copied:
+        student = copy.deepcopy(student)
+        teacher = student.teacher
+    assert list(student.state_dict()) == list(alone.state_dict())
+    names = [name for name, _ in student.named_modules()]
+    assert names == [name for name, _ in alone.named_modules()]
+    own = {id(p) for p in student.parameters()}
+    assert len(own) == len(list(alone.parameters()))
+    assert own.isdisjoint(id(p) for p in teacher.parameters())
+    optim_wrapper = build_optim_wrapper(
+        student,
+        dict(
+            type='OptimWrapper',
+            optimizer=dict(type='SGD', lr=0.1, weight_decay=0.1),
+            paramwise_cfg=dict(norm_decay_mult=0)))
+    optimized = {
+        id(p)
+        for group in optim_wrapper.optimizer.param_groups
+        for p in group['params']
+    }
+    assert optimized == own
+
+
+def test_teacher_is_frozen(pair, images, data_samples):
+    student, teacher = pair()
+    before = copy.deepcopy(teacher.state_dict())
+    student.train()
+    optim_wrapper = OptimWrapper(torch.optim.SGD(student.parameters(), lr=0.1))
+    student.train_step(
+        dict(inputs=images, data_samples=data_samples()), optim_wrapper)
+    assert student.training
+    assert not any(part.training for part in teacher.modules())
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
+    for key, value in teacher.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize('early', [True, False])
+def test_averaged_model_has_no_teacher(early, pair, images, data_samples):
+    student, teacher = pair(set_teacher=False)
+    if early:
+        # EMAHook copies the model in before_run, ahead of the teacher.
+        averaged = ExponentialMovingAverage(student)
+        student.set_teacher(teacher)
+    else:
+        student.set_teacher(teacher)
+        averaged = ExponentialMovingAverage(student)
+    keys = {key.removeprefix('module.') for key in averaged.state_dict()}
+    assert keys == {*student.state_dict(), 'steps'}
+    averaged.update_parameters(student)
+
+
+def test_copy_still_grows(pair):
+    student, teacher = pair()
+    clone = copy.deepcopy(student)
+    with torch.no_grad():
+        clone.decode_head.conv_seg.weight.fill_(1)
+    clone.load_state_dict(teacher.state_dict(), strict=True)
+    assert torch.equal(clone.decode_head.conv_seg.weight,
+                       student.decode_head.conv_seg.weight)
+
+
+def _count(monkeypatch, model, name):
+    calls = []
+    forward = getattr(model, name)
+
+    def counted(*args):
+        calls.append(name)
+        return forward(*args)
+
+    monkeypatch.setattr(model, name, counted)
+    return calls
+
+
+def test_unread_teacher_does_not_run(pair, images, data_samples, monkeypatch):
+    student, teacher = pair(distillation=())
+    calls = _count(monkeypatch, teacher, 'extract_feat')
+    losses = student.loss(images, data_samples())
+    assert not calls
+    assert set(losses) == {'decode.loss_ce', 'decode.acc_seg'}
+
+
+def test_each_network_runs_once(pair, images, data_samples, monkeypatch):
+    student, teacher = pair('cascade')
+    calls = [
+        _count(monkeypatch, part, name) for model in (student, teacher)
+        for part, name in ((model, 'extract_feat'), (model.decode_head[0],
+                                                     'forward'),
+                           (model.decode_head[1], 'forward'))
+    ]
+    student.loss(images, data_samples())
+    assert [len(names) for names in calls] == [1] * 6
+
+
+def test_losses_without_teacher_are_refused(pair, images, data_samples):
+    student, _ = pair(set_teacher=False)
+    with pytest.raises(
+            IncrementalConfigError, match='add the hook TeacherSnapshotHook'):
+        student.loss(images, data_samples())
+
+
+@pytest.mark.parametrize('kind, name', [('auxiliaries', 'decode'),
+                                        ('cascade', 'decode_1')])
+def test_features_count_once(kind, name, pair, images, data_samples,
+                             monkeypatch):
+    student, teacher = pair(kind, distillation=())
+    with torch.no_grad():
+        student.backbone.stem[0].weight.add_(1)
+    loss = FeatureGap('features')
+    student.distillation.append(loss)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError('nothing reads upsampled logits')
+
+    monkeypatch.setattr(incremental_mixin, 'resize', refuse)
+    calls = _count(monkeypatch, teacher, 'forward_heads')
+    losses = student.loss(images, data_samples())
+    assert [key for key in losses if 'gap' in key] == [f'{name}.loss_gap']
+    (student_out, teacher_out), = loss.seen
+    assert not calls and teacher_out.logits is None
+    assert student_out.seg_logits is None and teacher_out.seg_logits is None
+    with torch.no_grad():
+        gap = student.extract_feat(images)[0] - teacher.extract_feat(images)[0]
+    assert gap.abs().mean() > 0
+    torch.testing.assert_close(losses[f'{name}.loss_gap'],
+                               2 * gap.abs().mean())
+
+
+@pytest.mark.parametrize('reads, count', [
+    (('logits', ), 3),
+    (('features', 'logits'), 1),
+    (('features', 'seg_logits'), 1),
+    ((), 1),
+])
+def test_what_a_loss_reads_decides_where_it_counts(reads, count, pair, images,
+                                                   data_samples):
+    student, teacher = pair('auxiliaries', distillation=())
+    loss = FeatureGap(*reads)
+    student.distillation.append(loss)
+    student.loss(images, data_samples())
+    assert len(loss.seen) == count
+    for student_out, teacher_out in loss.seen:
+        if 'logits' in reads:
+            assert student_out.logits.shape[1] == NEW
+            assert teacher_out.logits.shape[1] == OLD
+        if 'seg_logits' in reads:
+            assert student_out.seg_logits.shape == (2, NEW, 64, 64)
+            assert teacher_out.seg_logits.shape == (2, OLD, 64, 64)
+        else:
+            assert student_out.seg_logits is teacher_out.seg_logits is None
+
+
+def test_losses_of_one_name_add_up(pair, images, data_samples):
+    once, _ = pair()
+    twice, _ = pair(distillation=(UNKD, UNKD))
+    twice.load_state_dict(once.state_dict())
+    twice.set_teacher(once.teacher)
+    key = 'decode.loss_unkd'
+    torch.testing.assert_close(
+        twice.loss(images, data_samples())[key],
+        2 * once.loss(images, data_samples())[key])
+
+
+@pytest.mark.parametrize('num_old', [1, OLD])
+def test_detail_head_is_left_alone(num_old, build_model, head_cfg, images,
+                                   data_samples):
+    """STDC's head predicts boundaries, even where there are two classes."""
+    detail = head_cfg('STDCHead', in_channels=4, in_index=0, num_classes=2)
+    detail['loss_decode'] = dict(
+        type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0)
+    num_new = num_old + 1
+
+    def build(num_classes, **kwargs):
+        return build_model(
+            head_cfg(num_classes=num_classes),
+            auxiliary_head=[head_cfg(num_classes=num_classes), detail],
+            **kwargs)
+
+    teacher = build(num_old)
+    student = build(num_new, distillation=[UNKD])
+    names = [str(i) for i in range(num_new)]
+    state_dict = teacher.state_dict()
+    student.grow_state_dict(state_dict, names[:num_old], names)
+    student.load_state_dict(state_dict, strict=True)
+    assert torch.equal(student.auxiliary_head[1].conv_seg.weight,
+                       teacher.auxiliary_head[1].conv_seg.weight)
+    student.set_teacher(teacher)
+    losses = student.loss(images, data_samples((0, num_new - 1)))
+    assert [key for key in losses
+            if 'unkd' in key] == ['decode.loss_unkd', 'aux_0.loss_unkd']
+    assert 'aux_1.loss_ce' in losses
