@@ -24,9 +24,7 @@ def parse_args() -> argparse.Namespace:
         '--base-checkpoint',
         help='checkpoint of the base classes, which stands in for step 0')
     parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help='print the step table and exit')
+        '--dry-run', action='store_true', help='print the step table and exit')
     parser.add_argument(
         '--resume',
         action='store_true',

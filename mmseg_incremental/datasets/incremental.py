@@ -145,8 +145,8 @@ class IncrementalDataset(BaseDataset):
         return head[self.class_list.raw_to_label]
 
     @staticmethod
-    def _use_label_table(transform: Union[dict, Callable]) -> Union[dict,
-                                                                    Callable]:
+    def _use_label_table(
+            transform: Union[dict, Callable]) -> Union[dict, Callable]:
         if (isinstance(transform, dict)
                 and transform['type'] == 'LoadAnnotations'):
             transform = dict(transform, type='LoadAnnotationsByTable')
@@ -166,8 +166,7 @@ class IncrementalDataset(BaseDataset):
         except (AssertionError, OSError) as error:
             raise IncrementalConfigError(
                 f'data_root={self.source.data_root!r} cannot be read: {error}'
-                '; set data_root to the directory of the data set.'
-            ) from error
+                '; set data_root to the directory of the data set.') from error
         if not data_list:
             raise IncrementalConfigError(
                 f'data_root={self.source.data_root!r} holds no image '

@@ -13,8 +13,8 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
 from .scenario_config import build_scenario
-from .step_config import (build_step_cfg, final_checkpoint, method_name,
-                          step_dir, without_pretrained)
+from .step_config import build_step_cfg, final_checkpoint, step_dir
+from .step_model import method_name, without_pretrained
 from .stock_config import DEPLOY_CONFIG, write_deploy_config
 
 

@@ -8,7 +8,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from mmseg.registry import MODELS
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .step_config import without_pretrained
+from .step_model import without_pretrained
 
 
 def read_meta(path: str) -> dict:

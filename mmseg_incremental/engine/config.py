@@ -13,6 +13,7 @@ from mmseg_incremental.class_orders import close_match
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.host import configs_root
 
+PACKAGE = 'mmseg_incremental'
 # A text config copies a variable where it is used, so changing one of these
 # on the command line has to reach the copies.
 FOLLOWED_KEYS = ('data_root', 'pretrained')
@@ -104,20 +105,36 @@ def _read(path: str) -> Config:
             f'config {path!r} does not exist; the shipped ones are in '
             f'{osp.join(configs_root(), "incremental")}.')
     try:
-        return get_config(path) if '::' in path else Config.fromfile(path)
+        cfg = get_config(path) if '::' in path else Config.fromfile(path)
     except Exception as error:
         # Anything: a config is code.
         raise IncrementalConfigError(
             f'config {path!r} cannot be read, correct it: '
             f'{type(error).__name__}: {error}') from error
+    _drop_own_scope(cfg._cfg_dict)
+    return cfg
+
+
+def _drop_own_scope(node: Any) -> None:
+    """Undo MMEngine's note that a part comes from a config of this package.
+
+    It would look for the part, and for all inside it, in a registry of that
+    name, but they are registered in those of MMSegmentation.
+    """
+    if isinstance(node, dict):
+        if node.get('_scope_') == PACKAGE:
+            node.pop('_scope_')
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            _drop_own_scope(item)
 
 
 def _merge(cfg: Config, options: dict) -> None:
     """Apply ``--cfg-options``, also to copies of what they change."""
-    known = sorted({
-        *cfg.keys(), *OPTIONAL_KEYS,
-        *inspect.signature(Runner).parameters
-    } - {'cfg'})
+    known = sorted(
+        {*cfg.keys(), *OPTIONAL_KEYS, *inspect.signature(Runner).parameters} -
+        {'cfg'})
     for key, value in options.items():
         top = key.split('.')[0]
         if top not in known:

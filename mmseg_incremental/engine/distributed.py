@@ -5,7 +5,7 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .step_config import PLAIN_NORMS, rename_types
+from .step_model import PLAIN_NORMS, rename_types
 
 
 def start_distributed(cfg: Config) -> None:

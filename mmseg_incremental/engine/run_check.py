@@ -10,7 +10,8 @@ from mmseg.registry import DATASETS, MODELS
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import GROWABLE_HEADS
 from .scenario_config import leaf_datasets
-from .step_config import build_step_cfg, head_configs, without_pretrained
+from .step_config import build_step_cfg
+from .step_model import head_configs, without_pretrained
 
 
 def check_model(cfg: Config, step: int) -> None:

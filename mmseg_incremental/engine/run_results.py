@@ -10,7 +10,8 @@ from mmseg_incremental.evaluation import (build_results, load_step_records,
                                           write_report, write_results)
 from .checkpoints import read_meta
 from .scenario_config import build_scenario, dataset_name
-from .step_config import final_checkpoint, method_name, step_dir
+from .step_config import final_checkpoint, step_dir
+from .step_model import method_name
 
 
 def save_evaluation(cfg: Config, step: int, metrics: dict) -> None:

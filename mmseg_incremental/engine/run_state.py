@@ -8,7 +8,8 @@ from mmengine.dist import barrier, is_main_process
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation.results_io import write_atomically
 from .scenario_config import build_scenario, is_joint
-from .step_config import final_checkpoint, method_name
+from .step_config import final_checkpoint
+from .step_model import method_name
 
 RUN_FILE = 'run.json'
 

@@ -13,8 +13,8 @@ from mmseg_incremental.scenario import ClassIncrementalScenario
 _DERIVED = ('self', 'num_classes', 'class_names')
 
 
-def build_scenario(cfg: Config, joint: Optional[bool] = None
-                   ) -> ClassIncrementalScenario:
+def build_scenario(cfg: Config,
+                   joint: Optional[bool] = None) -> ClassIncrementalScenario:
     """Build the scenario of a run from its config alone.
 
     Args:

@@ -55,14 +55,14 @@ def run_steps(cfg: Config,
         steps = range(len(build_scenario(cfg)))
     steps = sorted(set(steps))
     check_run(cfg, steps, resume, base_checkpoint)
+    check_model(cfg, steps[-1])
+    check_data(cfg, steps)
     base = None
     if not osp.isfile(final_checkpoint(cfg, 0)):
         if base_checkpoint is not None:
             base = prepare_base_checkpoint(cfg, base_checkpoint)
         elif 0 in steps:
             cfg.pretrained_left_out = resolve_pretrained(cfg)
-    check_model(cfg, steps[-1])
-    check_data(cfg, steps)
     claim_work_dir(cfg)
     if base is not None:
         adopt_base_checkpoint(cfg, base)

@@ -7,8 +7,8 @@ from mmengine.config import Config, ConfigDict
 from mmseg.registry import MODELS, TRANSFORMS
 
 from .scenario_config import leaf_datasets
-from .step_config import (CLASS_AGNOSTIC_HEADS, PLAIN_NORMS, SEGMENTORS,
-                          head_configs, rename_types, without_pretrained)
+from .step_model import (CLASS_AGNOSTIC_HEADS, PLAIN_NORMS, SEGMENTORS,
+                         head_configs, rename_types, without_pretrained)
 
 DEPLOY_CONFIG = 'deploy.py'
 PACKAGE = 'mmseg_incremental'

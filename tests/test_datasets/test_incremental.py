@@ -32,17 +32,16 @@ def random_masks(ids: Sequence[int], number: int = 20) -> List[np.ndarray]:
     """Masks of 6 x 8 pixels, each with at most two of the raw ids."""
     random = np.random.RandomState(0)
     return [
-        random.choice(
-            random.choice(ids, 2, replace=False), (6, 8)).astype(np.uint8)
-        for _ in range(number)
+        random.choice(random.choice(ids, 2, replace=False),
+                      (6, 8)).astype(np.uint8) for _ in range(number)
     ]
 
 
 def write_own(root: Path, masks: Sequence[np.ndarray]) -> dict:
     """Images and masks in two folders; config of the dataset."""
     for i, mask in enumerate(masks):
-        save(root / 'img' / f'{i:02d}.jpg',
-             np.zeros((*mask.shape, 3), np.uint8))
+        save(root / 'img' / f'{i:02d}.jpg', np.zeros((*mask.shape, 3),
+                                                     np.uint8))
         save(root / 'ann' / f'{i:02d}.png', mask)
     return dict(
         type='BaseSegDataset',
@@ -87,8 +86,7 @@ def build(config: dict, step: int = 0, **kwargs: Any) -> Any:
     kwargs.setdefault('scenario', SCENARIO)
     # MMEngine collects garbage when it serialises, which takes its time.
     kwargs.setdefault('serialize_data', False)
-    return DATASETS.build(
-        dict(config, step=step, pipeline=PIPELINE, **kwargs))
+    return DATASETS.build(dict(config, step=step, pipeline=PIPELINE, **kwargs))
 
 
 def outputs(dataset: Any) -> Dict[int, np.ndarray]:
@@ -168,8 +166,7 @@ def test_images_and_labels_of_a_step(tmp_path, setting, step, train):
 
 
 @pytest.mark.parametrize(
-    'options',
-    [
+    'options', [
         dict(void='background'),
         dict(future='ignore'),
         dict(eval_images='all'),
@@ -188,8 +185,8 @@ def test_protocol_options(tmp_path, options, train):
     plain = rule(masks, [2], [0, 1], train=train)
     changes = 'void' in options if train else set(options) != {'void'}
     # The option must matter here, or the test would show nothing.
-    assert changes == any(
-        not np.array_equal(expected[i], plain.get(i)) for i in expected)
+    assert changes == any(not np.array_equal(expected[i], plain.get(i))
+                          for i in expected)
 
 
 def test_class_order_and_names(tmp_path):
@@ -205,8 +202,7 @@ def test_class_order_and_names(tmp_path):
 
 def test_voc(tmp_path):
     masks = random_masks([0, 3, 15, 16, 20, VOID])
-    dataset = build(
-        write_voc(tmp_path, masks), 1, scenario=dict(task='15-1'))
+    dataset = build(write_voc(tmp_path, masks), 1, scenario=dict(task='15-1'))
     assert_same(outputs(dataset), rule(masks, [16], list(range(16))))
     assert dataset.metainfo['classes'][-1] == 'pottedplant'
     assert dataset.metainfo['palette'][16] == [0, 64, 0]
@@ -228,8 +224,7 @@ def test_ade_zero_is_the_background(tmp_path, pipeline):
                 dict(type='LoadAnnotations', **pipeline), PIPELINE[2]
             ]))
     assert_same(
-        outputs(dataset),
-        rule(masks, list(range(101, 151)), list(range(101))))
+        outputs(dataset), rule(masks, list(range(101, 151)), list(range(101))))
 
 
 @pytest.mark.parametrize('train', [True, False])
@@ -295,8 +290,7 @@ def test_pickles(tmp_path, lazy_init):
 
 
 @pytest.mark.parametrize(
-    'wrapper',
-    [
+    'wrapper', [
         dict(type='RepeatDataset', times=2),
         dict(type='ClassBalancedDataset', oversample_thr=1e-3)
     ],
@@ -313,11 +307,12 @@ def test_in_wrappers(tmp_path, wrapper):
     wrapped = DATASETS.build(dict(wrapper, dataset=inner))
     assert len(wrapped) == len(plain) * wrapper.get('times', 1)
     assert wrapped.metainfo == plain.metainfo
-    assert_same({
-        key: value
-        for key, value in outputs(wrapped[i]
-                                  for i in range(len(wrapped))).items()
-    }, outputs(plain))
+    assert_same(
+        {
+            key: value
+            for key, value in outputs(wrapped[i]
+                                      for i in range(len(wrapped))).items()
+        }, outputs(plain))
 
 
 def test_concatenated(tmp_path):
@@ -350,7 +345,8 @@ def test_categories_of_images(tmp_path):
 def test_holdout_parts(tmp_path, step):
     config = write_own(tmp_path, random_masks([0, 1, 2, 3], number=20))
     parts = {
-        part: set(
+        part:
+        set(
             outputs(
                 build(
                     config,

@@ -42,8 +42,7 @@ def test_run_from_a_base_checkpoint(finished, tiny_cfg, permuted, tmp_path):
     assert not list((tmp_path / 'work' / 'step_0').glob('*.log'))
 
     # With --resume the option may stay, and nothing happens.
-    again = run_steps(
-        cfg, steps=[0, 1], base_checkpoint=permuted, resume=True)
+    again = run_steps(cfg, steps=[0, 1], base_checkpoint=permuted, resume=True)
     assert again == results
 
 

@@ -86,9 +86,8 @@ def test_files_of_a_step(finished):
         folder = finished.work_dir / f'step_{step}'
         names = {path.name for path in folder.iterdir()}
         # A stock work dir: config, checkpoint, and the log of its own run.
-        assert {
-            'final.pth', 'deploy.py', 'results.json', 'tiny_shapes.py'
-        } <= names
+        assert {'final.pth', 'deploy.py', 'results.json',
+                'tiny_shapes.py'} <= names
         assert not [name for name in names if 'partial' in name]
         log = next(folder.glob('2*/*.log')).read_text()
         assert f'step {step} trains on' in log

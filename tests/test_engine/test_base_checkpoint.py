@@ -68,9 +68,8 @@ def test_adopted(cfg, names, state_dict, tmp_path):
     adopt_base_checkpoint(cfg, prepare_base_checkpoint(cfg, path))
     assert Path(path).read_bytes() == before
     step_dir = Path(cfg.work_dir) / 'step_0'
-    assert sorted(p.name for p in step_dir.iterdir()) == [
-        'deploy.py', 'final.pth'
-    ]
+    assert sorted(p.name
+                  for p in step_dir.iterdir()) == ['deploy.py', 'final.pth']
     checkpoint = torch.load(step_dir / 'final.pth', weights_only=True)
     assert list(checkpoint['meta']['dataset_meta']['classes']) == names
     scenario = checkpoint['meta']['incremental']['scenario']
@@ -83,8 +82,7 @@ def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
         dataset_meta=dict(classes=names),
         incremental=dict(
             step=0, method='x', num_train_images=24, train_seconds=1.5))
-    torch.save(
-        dict(meta=meta, state_dict=state_dict), str(tmp_path / 'a.pth'))
+    torch.save(dict(meta=meta, state_dict=state_dict), str(tmp_path / 'a.pth'))
     checkpoint = prepare_base_checkpoint(cfg, str(tmp_path / 'a.pth'))
     info = checkpoint['meta']['incremental']
     assert (info['num_train_images'], info['train_seconds']) == (24, 1.5)

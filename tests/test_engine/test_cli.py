@@ -67,9 +67,9 @@ def test_table_of_steps(tiny_cfg, tmp_path):
         f'{tmp_path / "work"}')
     # The names of step 0 take several lines.
     steps = [row for row in rows(text) if row[0].isdigit()]
-    assert [[row[0], *row[2:]] for row in steps
-            ] == [['0', '19', '24', '8'], ['1', '20', '3', '8'],
-                  ['2', '21', '5', '8']]
+    assert [[row[0], *row[2:]] for row in steps] == [['0', '19', '24', '8'],
+                                                     ['1', '20', '3', '8'],
+                                                     ['2', '21', '5', '8']]
     assert steps[1][1] == 'horseshoe'
     assert not (tmp_path / 'work').exists()
 
@@ -93,9 +93,15 @@ def test_table_without_data(tiny_cfg, tmp_path):
 @pytest.mark.parametrize('options, kwargs, message', [
     (dict(), dict(steps=[1, 3]), 'names step 3'),
     (dict(), dict(base_checkpoint='none.pth'), 'none.pth does not exist'),
-    ({'model.decode_head.type': 'EncHead'}, dict(), 'EncHead'),
-    ({'model.type': 'SAN'}, dict(), "model.type='SAN'"),
-    ({'scenario.task': '10-3'}, dict(), "scenario.task='10-3'"),
+    ({
+        'model.decode_head.type': 'EncHead'
+    }, dict(), 'EncHead'),
+    ({
+        'model.type': 'SAN'
+    }, dict(), "model.type='SAN'"),
+    ({
+        'scenario.task': '10-3'
+    }, dict(), "scenario.task='10-3'"),
 ])
 def test_what_a_run_would_refuse(tiny_cfg, tmp_path, options, kwargs, message):
     with pytest.raises(IncrementalConfigError, match=message):

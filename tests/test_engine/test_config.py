@@ -1,8 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mmengine.config import Config
+from mmseg.registry import MODELS
 
+from mmseg_incremental.engine import build_step_cfg
 from mmseg_incremental.engine import config as module
 from mmseg_incremental.engine import load_config, load_method
 from mmseg_incremental.errors import IncrementalConfigError
@@ -11,9 +14,29 @@ SHAPES = 'mmseg_incremental::incremental/shapes_10-1.py'
 VOC = 'mmseg_incremental::incremental/voc_15-5.py'
 
 
+def scopes(node: Any) -> set:
+    """All that MMEngine notes on where parts of a config come from."""
+    if isinstance(node, dict):
+        found = {node['_scope_']} if '_scope_' in node else set()
+        return found.union(*map(scopes, node.values()))
+    if isinstance(node, (list, tuple)):
+        return set().union(*map(scopes, node))
+    return set()
+
+
 def write(path: Path, text: str) -> str:
     path.write_text(text)
     return str(path)
+
+
+def test_config_that_inherits_from_the_package(tmp_path):
+    path = write(tmp_path / 'c.py', f"_base_ = '{SHAPES}'\n")
+    assert scopes(Config.fromfile(path)._cfg_dict) == {'mmseg_incremental'}
+    cfg = load_config(path, method='lwf')
+    assert not scopes(cfg._cfg_dict)
+    # Without it the parts are found.
+    model = MODELS.build(build_step_cfg(cfg, 1).model)
+    assert type(model.distillation[0]).__name__ == 'DistillationLoss'
 
 
 def test_method_of_the_config_keeps_what_the_config_sets():
@@ -81,8 +104,7 @@ def test_pretrained_reaches_the_backbone(value):
 
 
 def test_pretrained_that_nothing_follows(tmp_path):
-    path = write(tmp_path / 'c.py',
-                 f"_base_ = '{VOC}'\npretrained = None\n")
+    path = write(tmp_path / 'c.py', f"_base_ = '{VOC}'\npretrained = None\n")
     with pytest.raises(IncrementalConfigError, match='has no effect'):
         load_config(path, cfg_options=dict(pretrained='a.pth'))
 

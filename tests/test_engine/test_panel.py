@@ -22,28 +22,27 @@ class Dataset:
         return self.categories[idx]
 
 
-@pytest.mark.parametrize('categories, number, chosen', [
-    # Base classes are 1 and 2, later ones 3 and 4.
-    ([[0, 3], [0, 1], [0, 1, 4]], 1, [2]),
-    ([[0, 3], [0, 1], [0, 1, 4]], 2, [2, 1]),
-    # What is shown already counts no more.
-    ([[1, 3], [1, 2, 3], [1, 2], [1, 4]], 3, [1, 3, 0]),
-    # Without a base class only when no other is left.
-    ([[3, 4], [1]], 2, [1, 0]),
-    ([[1], [2]], 9, [0, 1]),
-])
+@pytest.mark.parametrize(
+    'categories, number, chosen',
+    [
+        # Base classes are 1 and 2, later ones 3 and 4.
+        ([[0, 3], [0, 1], [0, 1, 4]], 1, [2]),
+        ([[0, 3], [0, 1], [0, 1, 4]], 2, [2, 1]),
+        # What is shown already counts no more.
+        ([[1, 3], [1, 2, 3], [1, 2], [1, 4]], 3, [1, 3, 0]),
+        # Without a base class only when no other is left.
+        ([[3, 4], [1]], 2, [1, 0]),
+        ([[1], [2]], 9, [0, 1]),
+    ])
 def test_choice(tiny_cfg, tmp_path, categories, number, chosen):
     scenario = build_scenario(
-        tiny_cfg(tmp_path, **{'scenario.task': [['disc', 'square'], ['ring']]})
-    )
+        tiny_cfg(tmp_path, **{'scenario.task': [['disc', 'square'],
+                                                ['ring']]}))
     assert choose_images(Dataset(categories, 5), scenario, number) == chosen
 
 
 def test_panel(tiny_cfg, tmp_path):
-    cfg = tiny_cfg(
-        tmp_path,
-        num_panel_images=2,
-        **{'scenario.class_order': 3})
+    cfg = tiny_cfg(tmp_path, num_panel_images=2, **{'scenario.class_order': 3})
     scenario = build_scenario(cfg)
     hook = prepare_panel(cfg, 1)
     folder = tmp_path / 'panel'

@@ -53,8 +53,8 @@ def test_data(tiny_cfg, tmp_path):
     (lambda inner: dict(type='ConcatDataset', datasets=[inner, inner]), 2),
     (lambda inner: dict(
         type='ConcatDataset',
-        datasets=[inner, dict(type='RepeatDataset', times=3, dataset=inner)]),
-     2),
+        datasets=[inner,
+                  dict(type='RepeatDataset', times=3, dataset=inner)]), 2),
     (lambda inner: dict(
         type='MultiImageMixDataset', dataset=inner, pipeline=[]), 1),
 ])

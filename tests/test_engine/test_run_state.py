@@ -84,11 +84,21 @@ def test_a_work_dir_is_of_one_run(cfg):
 
 
 @pytest.mark.parametrize('options, message', [
-    ({'method.name': 'other'}, "method='mib', not 'other'"),
-    ({'scenario.task': '10-5'}, "task='18-1', not '10-5'"),
-    ({'scenario.setting': 'disjoint'}, "setting='overlapped', not 'disj"),
-    ({'scenario.protocol': 'ssul'}, "protocol='plop', not 'ssul'"),
-    ({'scenario.class_order': 3}, 'class_order=None, not 3'),
+    ({
+        'method.name': 'other'
+    }, "method='mib', not 'other'"),
+    ({
+        'scenario.task': '10-5'
+    }, "task='18-1', not '10-5'"),
+    ({
+        'scenario.setting': 'disjoint'
+    }, "setting='overlapped', not 'disj"),
+    ({
+        'scenario.protocol': 'ssul'
+    }, "protocol='plop', not 'ssul'"),
+    ({
+        'scenario.class_order': 3
+    }, 'class_order=None, not 3'),
 ])
 def test_another_run_in_the_work_dir(cfg, options, message):
     claim_work_dir(cfg)

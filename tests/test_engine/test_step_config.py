@@ -8,7 +8,7 @@ from mmseg.registry import MODELS
 
 from mmseg_incremental.engine import (build_step_cfg, build_test_cfg,
                                       load_config)
-from mmseg_incremental.engine.step_config import rename_types
+from mmseg_incremental.engine.step_model import rename_types
 from mmseg_incremental.errors import IncrementalConfigError
 
 CE = dict(type='CrossEntropyLoss')
@@ -51,8 +51,8 @@ def test_changes_nothing_and_depends_on_nothing_else():
 @pytest.mark.parametrize('step, size', [(0, 2), (1, 3), (2, 4)])
 @pytest.mark.parametrize('auxiliary', [
     None,
-    dict(HEAD, out_channels=9),
-    [dict(HEAD), dict(HEAD, type='PSPHead')],
+    dict(HEAD, out_channels=9), [dict(HEAD),
+                                 dict(HEAD, type='PSPHead')],
     [dict(HEAD), dict(HEAD, type='STDCHead', num_classes=2)]
 ])
 def test_sizes_of_heads(step, size, auxiliary):
@@ -81,8 +81,8 @@ def test_cascade():
 
 def test_step_0_has_the_losses_of_the_config():
     loss = [dict(CE, class_weight=[1.0, 2.0]), dict(type='DiceLoss')]
-    model = build_step_cfg(config(dict(decode_head=dict(loss_decode=loss))),
-                           0).model
+    model = build_step_cfg(
+        config(dict(decode_head=dict(loss_decode=loss))), 0).model
     assert model.type == 'IncrementalEncoderDecoder'
     assert model.decode_head.loss_decode == loss
     assert 'distillation' not in model
@@ -141,8 +141,8 @@ def test_loss_that_the_method_cannot_replace():
 
 def test_loss_of_the_method_written_out():
     loss = dict(type='UnbiasedCrossEntropyLoss', loss_weight=0.5)
-    model = build_step_cfg(config(dict(decode_head=dict(loss_decode=loss))),
-                           2).model
+    model = build_step_cfg(
+        config(dict(decode_head=dict(loss_decode=loss))), 2).model
     assert model.decode_head.loss_decode == dict(loss, num_old=3)
 
 
@@ -244,15 +244,14 @@ def test_names_are_those_of_one_step():
     every += [build_test_cfg(cfg, step) for step in range(3)]
     assert [c.work_dir for c in every[:3]
             ] == ['work/step_0', 'work/step_1', 'work/step_2']
-    for values in ([c.experiment_name for c in every],
-                   [c.visualizer.name
-                    for c in every], [c.work_dir for c in every]):
+    for values in ([c.experiment_name
+                    for c in every], [c.visualizer.name for c in every],
+                   [c.work_dir for c in every]):
         assert len(set(values)) == 6
     other = config(work_dir='other')
-    assert build_step_cfg(other, 0).experiment_name not in {
-        c.experiment_name
-        for c in every
-    }
+    assert build_step_cfg(
+        other, 0).experiment_name not in {c.experiment_name
+                                          for c in every}
 
 
 def test_stock_datasets_are_wrapped():
@@ -293,8 +292,8 @@ def test_every_dataset_gets_its_step_and_mode():
         ])
     step_cfg = build_step_cfg(cfg, 2)
     for inner in step_cfg.train_dataloader.dataset.datasets:
-        assert (inner.type, inner.step, inner.test_mode) == (
-            'IncrementalDataset', 2, False)
+        assert (inner.type, inner.step,
+                inner.test_mode) == ('IncrementalDataset', 2, False)
     for split in ('val', 'test'):
         inner = step_cfg[f'{split}_dataloader'].dataset
         assert (inner.step, inner.test_mode) == (2, True)
@@ -315,8 +314,8 @@ def test_holdout_evaluates_on_training_images():
     cfg.test_dataloader.dataset.update(
         data_root='val', pipeline=[dict(type='B')])
     step_cfg = build_step_cfg(cfg, 1)
-    train, test = (step_cfg[f'{split}_dataloader'].dataset
-                   for split in ('train', 'test'))
+    train, test = (
+        step_cfg[f'{split}_dataloader'].dataset for split in ('train', 'test'))
     assert train.holdout == dict(fraction=0.3, seed=5, part='train')
     assert test.holdout == dict(fraction=0.3, seed=5, part='val')
     assert test.dataset.data_root == 'train'
@@ -336,8 +335,9 @@ def test_metric(evaluator, many):
             type='IncrementalDataset',
             background='dog',
             dataset=dict(type='BaseSegDataset', metainfo=dict(classes=NAMES)))
-        cfg[f'{split}_evaluator'] = [evaluator, dict(
-            type='CityscapesMetric')] if many else evaluator
+        cfg[f'{split}_evaluator'] = [evaluator,
+                                     dict(type='CityscapesMetric')
+                                     ] if many else evaluator
     cfg.train_dataloader = dict(dataset=cfg.test_dataloader.dataset)
     step_cfg = build_step_cfg(cfg, 0)
     for split in ('val', 'test'):

@@ -51,9 +51,8 @@ def test_model_of_a_later_step():
         backbone=dict(type='ResNet', norm_cfg=BN),
         decode_head=head(
             norm_cfg=BN,
-            loss_decode=[
-                dict(type='CrossEntropyLoss', loss_weight=0.4), dice
-            ]),
+            loss_decode=[dict(type='CrossEntropyLoss', loss_weight=0.4),
+                         dice]),
         auxiliary_head=[
             head(loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0)),
             head(loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.1)),
@@ -79,8 +78,10 @@ def test_parameters_are_the_same(tiny_cfg, tmp_path):
     model = build_step_cfg(tiny_cfg(tmp_path), 2).model
     ours, stock = MODELS.build(model), MODELS.build(to_stock_model(model))
     assert type(stock).__module__.startswith('mmseg.')
-    shapes = [{k: v.shape
-               for k, v in m.state_dict().items()} for m in (ours, stock)]
+    shapes = [{
+        k: v.shape
+        for k, v in m.state_dict().items()
+    } for m in (ours, stock)]
     assert shapes[0] == shapes[1]
 
 

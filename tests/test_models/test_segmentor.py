@@ -40,7 +40,7 @@ def _heads(kind, head_cfg, num_classes):
     if kind == 'cascade':
         first = head_cfg(loss_weight=0.5, **common)
         ocr = head_cfg('OCRHead', ocr_channels=8, **common)
-        return dict(decode_head=[first, ocr], auxiliary_head=shallow)
+        return dict(decode_head=[first, ocr, ocr], auxiliary_head=shallow)
     if kind == 'auxiliary':
         return dict(decode_head=head, auxiliary_head=auxiliary)
     if kind == 'auxiliaries':
@@ -53,7 +53,7 @@ HEADS = {
     'plain': dict(decode=1.0),
     'auxiliary': dict(decode=1.0, aux=0.4),
     'auxiliaries': dict(decode=1.0, aux_0=0.4, aux_1=0.2),
-    'cascade': dict(decode_0=0.5, decode_1=1.0, aux=0.2),
+    'cascade': dict(decode_0=0.5, decode_1=1.0, decode_2=1.0, aux=0.2),
 }
 
 
@@ -71,7 +71,7 @@ def pair(build_model, head_cfg):
         student.load_state_dict(teacher.state_dict(), strict=True)
         if set_teacher:
             student.set_teacher(teacher)
-        return student.eval(), teacher.eval()
+        return student.eval(), teacher
 
     return build
 
@@ -95,7 +95,7 @@ def test_background_logit_is_shared(kind, pair, images):
     if kind == 'cascade':
         # A later stage pools features by the logits of the one before, which
         # are not those of the teacher.
-        del old['decode_1']
+        del old['decode_1'], old['decode_2']
     for name, logits in old.items():
         # Contrasts, so that the equality says something.
         assert logits[:, 0].std() > 0.05
@@ -264,14 +264,15 @@ def test_unread_teacher_does_not_run(pair, images, data_samples, monkeypatch):
 
 def test_each_network_runs_once(pair, images, data_samples, monkeypatch):
     student, teacher = pair('cascade')
-    calls = [
-        _count(monkeypatch, part, name) for model in (student, teacher)
-        for part, name in ((model, 'extract_feat'), (model.decode_head[0],
-                                                     'forward'),
-                           (model.decode_head[1], 'forward'))
-    ]
+    calls = []
+    for model in (student, teacher):
+        calls.append(_count(monkeypatch, model, 'extract_feat'))
+        calls += [
+            _count(monkeypatch, head, 'forward')
+            for _, head in model.named_heads()
+        ]
     student.loss(images, data_samples())
-    assert [len(names) for names in calls] == [1] * 6
+    assert [len(names) for names in calls] == [1] * 10
 
 
 def test_losses_without_teacher_are_refused(pair, images, data_samples):
@@ -282,7 +283,7 @@ def test_losses_without_teacher_are_refused(pair, images, data_samples):
 
 
 @pytest.mark.parametrize('kind, name', [('auxiliaries', 'decode'),
-                                        ('cascade', 'decode_1')])
+                                        ('cascade', 'decode_2')])
 def test_features_count_once(kind, name, pair, images, data_samples,
                              monkeypatch):
     student, teacher = pair(kind, distillation=())

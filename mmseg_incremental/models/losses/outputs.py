@@ -17,7 +17,7 @@ class StepOutputs(NamedTuple):
         features (Tuple[Tensor, ...], optional): What the backbone, or the
             neck if there is one, returned: one [B, channels, height, width]
             map a level. Defaults to None.
-        logits (Tensor, optional): Output of the decode head, [B, C, h, w].
+        logits (Tensor, optional): Output of the head, [B, C, h, w].
             Defaults to None.
         seg_logits (Tensor, optional): ``logits`` resized to the label size,
             [B, C, H, W]. Defaults to None.

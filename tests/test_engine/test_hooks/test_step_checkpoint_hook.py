@@ -42,8 +42,8 @@ class Runner:
                     backbone=dict(type='ResNet'),
                     decode_head=dict(type='FCNHead')),
                 test_dataloader=dict(
-                    dataset=dict(
-                        type='IncrementalDataset', pipeline=pipeline))))
+                    dataset=dict(type='IncrementalDataset',
+                                 pipeline=pipeline))))
 
     def save_checkpoint(self, folder, name, **kwargs):
         assert kwargs == dict(save_optimizer=False, save_param_scheduler=False)

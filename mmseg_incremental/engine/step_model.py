@@ -1,0 +1,156 @@
+"""The model of a step: head sizes, losses, distillation."""
+import copy
+from typing import Any, Iterator, Mapping
+
+from mmengine.config import Config, ConfigDict
+
+from mmseg_incremental.class_orders import close_match
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.scenario import ClassIncrementalScenario
+
+SEGMENTORS = {
+    'EncoderDecoder': 'IncrementalEncoderDecoder',
+    'CascadeEncoderDecoder': 'IncrementalCascadeEncoderDecoder',
+}
+METHOD_KEYS = ('name', 'joint', 'classification', 'distillation',
+               'classifier_init')
+# Classification losses that a method's own takes the place of.
+REPLACED_LOSSES = ('CrossEntropyLoss', )
+# Heads whose outputs are not the classes: STDC's predicts boundaries.
+CLASS_AGNOSTIC_HEADS = ('STDCHead', )
+# BatchNorm has the same parameters and also runs without a GPU.
+PLAIN_NORMS = dict.fromkeys(('SyncBN', 'MMSyncBN'), 'BN')
+
+
+def method_name(cfg: Config) -> str:
+    """Name of the method of a run, 'finetune' where none is set."""
+    return cfg.get('method', {}).get('name', 'finetune')
+
+
+def check_method(cfg: Config) -> None:
+    """Refuse keys that no method has.
+
+    Args:
+        cfg (Config): Config of the run.
+
+    Raises:
+        IncrementalConfigError: If there is one.
+    """
+    for key in cfg.get('method', {}):
+        if key not in METHOD_KEYS:
+            raise IncrementalConfigError(
+                f'method.{key}={cfg.method[key]!r} is unknown'
+                f'{close_match(key, METHOD_KEYS)}; allowed are '
+                f'{", ".join(METHOD_KEYS)}.')
+
+
+def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
+                     step: int) -> ConfigDict:
+    """Model config of a step: head sizes, losses, distillation.
+
+    Args:
+        cfg (Config): Config of the run.
+        scenario (ClassIncrementalScenario): Its scenario.
+        step (int): The step, counted from 0.
+
+    Returns:
+        ConfigDict: The model config, ``cfg.model`` unchanged.
+    """
+    model = copy.deepcopy(cfg.model)
+    if model.type not in (*SEGMENTORS, *SEGMENTORS.values()):
+        raise IncrementalConfigError(
+            f'model.type={model.type!r} cannot learn new classes; allowed '
+            f'are {", ".join(SEGMENTORS)}.')
+    model.type = SEGMENTORS.get(model.type, model.type)
+    method = cfg.get('method', ConfigDict()) if step > 0 else ConfigDict()
+    classification = method.get('classification')
+    for head in head_configs(model):
+        if head.type in CLASS_AGNOSTIC_HEADS:
+            continue
+        head.num_classes = len(scenario.seen(step))
+        head.pop('out_channels', None)
+        if classification is not None:
+            _replace_losses(head, classification, len(scenario.old(step)))
+    if step > 0:
+        model.distillation = copy.deepcopy(method.get('distillation') or [])
+        model.classifier_init = method.get('classifier_init', 'random')
+    return model
+
+
+def head_configs(model: ConfigDict) -> Iterator[ConfigDict]:
+    """Walk through decode and auxiliary heads.
+
+    Args:
+        model (ConfigDict): A model config.
+
+    Yields:
+        ConfigDict: Each head, not a copy.
+    """
+    for name in ('decode_head', 'auxiliary_head'):
+        heads = model.get(name) or []
+        yield from heads if isinstance(heads, (list, tuple)) else [heads]
+
+
+def _replace_losses(head: ConfigDict, classification: ConfigDict,
+                    num_old: int) -> None:
+    """Put the method's classification loss where cross entropy stands."""
+    default = dict(type='CrossEntropyLoss', loss_weight=1.0)
+    losses = head.get('loss_decode', default)
+    many = isinstance(losses, (list, tuple))
+    losses = [ConfigDict(loss) for loss in (losses if many else [losses])]
+    replaced = (*REPLACED_LOSSES, classification.type)
+    if not any(loss.type in replaced for loss in losses):
+        raise IncrementalConfigError(
+            f'{head.type}.loss_decode is '
+            f'{", ".join(loss.type for loss in losses)}, but '
+            f'{classification.type} of the method takes the place of '
+            f'{", ".join(REPLACED_LOSSES)} only; use that, or a method '
+            'without method.classification.')
+    for i, loss in enumerate(losses):
+        if loss.type not in replaced:
+            continue
+        if loss.get('use_sigmoid') or loss.get('use_mask'):
+            raise IncrementalConfigError(
+                f'{head.type}.loss_decode is a sigmoid {loss.type}, '
+                f'which {classification.type} cannot replace; set '
+                'use_sigmoid=False.')
+        kept = {
+            key: loss[key]
+            for key in ('loss_weight', 'class_weight', 'loss_name',
+                        'avg_non_ignore') if key in loss
+        }
+        losses[i] = ConfigDict({**kept, **classification}, num_old=num_old)
+    head.loss_decode = losses if many else losses[0]
+
+
+def without_pretrained(model: ConfigDict) -> ConfigDict:
+    """A model config that looks for no pretrained weights.
+
+    Args:
+        model (ConfigDict): A model config, left unchanged.
+
+    Returns:
+        ConfigDict: For a model whose weights come from a checkpoint.
+    """
+    model = copy.deepcopy(model)
+    model.pretrained = None
+    model.backbone.pop('init_cfg', None)
+    model.backbone.pop('pretrained', None)
+    return model
+
+
+def rename_types(node: Any, names: Mapping[str, str]) -> None:
+    """Exchange registered names in a nested config, in place.
+
+    Args:
+        node (Any): Dicts and lists, nested.
+        names (Mapping[str, str]): New value of ``type`` by old value.
+    """
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            rename_types(item, names)
+    elif isinstance(node, dict):
+        if isinstance(node.get('type'), str):
+            node['type'] = names.get(node['type'], node['type'])
+        for value in node.values():
+            rename_types(value, names)
