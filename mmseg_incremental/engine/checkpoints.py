@@ -1,11 +1,12 @@
 """What checkpoint files say, and whether they fit."""
 import os.path as osp
-from typing import List, Optional
+from typing import List, Optional, Union
 
 import torch
 from mmengine.config import ConfigDict
 from mmengine.runner.checkpoint import _load_checkpoint
 from mmseg.registry import MODELS
+from torch import nn
 
 from mmseg_incremental.errors import IncrementalConfigError
 from .step_model import without_pretrained
@@ -83,11 +84,12 @@ def checkpoint_classes(checkpoint: dict) -> Optional[List[str]]:
     return None if names is None else list(names)
 
 
-def check_fit(model_cfg: ConfigDict, state_dict: dict, what: str) -> None:
+def check_fit(model: Union[ConfigDict, nn.Module], state_dict: dict,
+              what: str) -> None:
     """Refuse weights that are not exactly those of a model.
 
     Args:
-        model_cfg (ConfigDict): Config of the model.
+        model (ConfigDict | nn.Module): The model or its config.
         state_dict (dict): The weights.
         what (str): Where they come from, for the message.
 
@@ -95,8 +97,9 @@ def check_fit(model_cfg: ConfigDict, state_dict: dict, what: str) -> None:
         IncrementalConfigError: If one is missing, superfluous or of another
             shape.
     """
-    with torch.random.fork_rng(devices=[]):
-        model = MODELS.build(without_pretrained(model_cfg))
+    if not isinstance(model, nn.Module):
+        with torch.random.fork_rng(devices=[]):
+            model = MODELS.build(without_pretrained(model))
     own = model.state_dict()
     shapes = [
         f'{key} has the shape {tuple(state_dict[key].shape)} in place of '

@@ -79,7 +79,7 @@ def describe_steps(cfg: Config,
             which is checked. Defaults to None.
 
     Returns:
-        str: A table with a row a step: its new classes, images and losses.
+        str: A table with a row a step: its new classes and images.
         Where the data set cannot be read the counts are '-', and a closing
         line says why.
 

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmseg_incremental.class_orders import close_match
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.host import configs_root
+from .scenario_config import leaf_datasets
 
 PACKAGE = 'mmseg_incremental'
 # A text config copies a variable where it is used, so changing one of these
@@ -55,6 +56,8 @@ def load_config(path: str,
             f'{path} has no key "scenario", for example '
             "scenario=dict(task='15-1', setting='overlapped'); MMSeg's own "
             'tools/train.py runs configs without steps.')
+    _check_parts(cfg, path)
+    _follow_data_root(cfg)
     base_method = cfg.get('method', {}).get('name')
     if method is not None and method != base_method:
         cfg.method = load_method(method)
@@ -74,6 +77,26 @@ def load_config(path: str,
         cfg.work_dir = osp.join('work_dirs', name)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     return cfg
+
+
+def _check_parts(cfg: Config, path: str) -> None:
+    """See that a config has what every run needs."""
+    for key in ('model', 'train_dataloader', 'test_dataloader'):
+        part = cfg.get(key)
+        if not isinstance(part, dict) or (key != 'model'
+                                          and 'dataset' not in part):
+            raise IncrementalConfigError(
+                f'{path} has {key}={part!r}; set it to a dict as in the '
+                'configs of MMSegmentation.')
+
+
+def _follow_data_root(cfg: Config) -> None:
+    """Let a config that inherits its datasets move them by one key."""
+    dataset = next(leaf_datasets(cfg.train_dataloader.dataset))
+    used = dataset.get('dataset', dataset).get('data_root')
+    wanted = cfg.get('data_root')
+    if None not in (used, wanted) and used != wanted:
+        _replace(cfg._cfg_dict, used, wanted)
 
 
 def load_method(name: str) -> dict:
@@ -143,6 +166,10 @@ def _merge(cfg: Config, options: dict) -> None:
                 f'--cfg-options {key}={value!r} sets {top!r}, which the '
                 f'config does not have{close_match(top, known)}; change a '
                 'key of the config.')
+    if 'method.name' in options:
+        raise IncrementalConfigError(
+            f'--cfg-options method.name={options["method.name"]!r} would '
+            'rename the method only; choose another one by --method.')
     before = {key: copy.deepcopy(cfg.get(key)) for key in FOLLOWED_KEYS}
     try:
         cfg.merge_from_dict(options)

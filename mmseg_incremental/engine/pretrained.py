@@ -1,6 +1,6 @@
 import logging
 import os.path as osp
-from typing import Any, Iterator, Optional, Tuple
+from typing import Optional
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmseg_incremental.errors import IncrementalConfigError
+from .step_model import find_pretrained
 
 
 def resolve_pretrained(cfg: Config) -> Optional[str]:
@@ -27,7 +28,7 @@ def resolve_pretrained(cfg: Config) -> Optional[str]:
         IncrementalConfigError: If a file does not exist.
     """
     left_out = None
-    for holder, key, source in _find_pretrained(cfg.model):
+    for holder, key, source in find_pretrained(cfg.model):
         problem = _problem(source) if source is not None else None
         if source is None or problem is not None:
             # None lets the layer take its own default initialisation.
@@ -61,18 +62,3 @@ def _problem(source: str) -> Optional[str]:
             answer = [f'{type(error).__name__}: {error}']
     broadcast_object_list(answer)
     return answer[0]
-
-
-def _find_pretrained(node: Any) -> Iterator[Tuple[dict, str, Any]]:
-    """Every place in a model config that names pretrained weights."""
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            yield from _find_pretrained(item)
-    elif isinstance(node, dict):
-        init_cfg = node.get('init_cfg')
-        if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
-            yield node, 'init_cfg', init_cfg.get('checkpoint')
-        if node.get('pretrained') is not None:
-            yield node, 'pretrained', node['pretrained']
-        for value in list(node.values()):
-            yield from _find_pretrained(value)

@@ -28,8 +28,11 @@ def check_model(cfg: Config, step: int) -> None:
     try:
         with torch.random.fork_rng(devices=[]):
             MODELS.build(model_cfg)
-    except (AssertionError, KeyError, TypeError) as error:
-        # A part that is not registered, or an argument it does not have.
+    except IncrementalConfigError:
+        raise
+    except Exception as error:
+        # Anything: a part that is not registered, lacks an argument or needs
+        # compiled operators fails in its own way.
         raise IncrementalConfigError(
             f'the model of step {step} cannot be built: '
             f'{type(error).__name__}: {error}; correct "model" or "method"'

@@ -1,5 +1,6 @@
 """From evaluations to the results files of a run."""
 import os.path as osp
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
@@ -11,6 +12,7 @@ from mmseg_incremental.evaluation import (build_results, load_step_records,
 from .checkpoints import read_meta
 from .scenario_config import build_scenario, dataset_name
 from .step_config import final_checkpoint, step_dir
+from .step_data import describe_resize
 from .step_model import method_name
 
 
@@ -34,6 +36,19 @@ def save_evaluation(cfg: Config, step: int, metrics: dict) -> None:
                 info.get('num_train_images'),
                 metrics,
                 train_seconds=info.get('train_seconds')))
+    barrier()
+
+
+def drop_evaluation(folder: str) -> None:
+    """Remove the record of a step that is about to be trained.
+
+    It would be one of weights that are gone.
+
+    Args:
+        folder (str): Work dir of the step.
+    """
+    if is_main_process():
+        Path(folder, 'results.json').unlink(missing_ok=True)
     barrier()
 
 
@@ -62,6 +77,8 @@ def collect_results(cfg: Config) -> dict:
         class_names=list(scenario.class_names),
         conventions=dict(
             scenario.conventions,
+            resize=describe_resize(cfg),
+            holdout=cfg.get('holdout') or 'none: official validation images',
             pretrained=trained.get('pretrained_left_out') or 'as configured'))
     results = build_results(header, records, base, learned[len(base):],
                             len(scenario))

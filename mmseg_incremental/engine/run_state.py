@@ -91,7 +91,12 @@ def _identity(cfg: Config) -> dict:
     """What two parts of one run must share."""
     scenario = build_scenario(cfg).to_dict()
     return json.loads(
-        json.dumps(dict(method=method_name(cfg), scenario=scenario)))
+        json.dumps(
+            dict(
+                method=method_name(cfg),
+                method_parts=cfg.get('method', {}),
+                holdout=cfg.get('holdout'),
+                scenario=scenario)))
 
 
 def check_same_run(cfg: Config) -> None:
@@ -111,8 +116,8 @@ def check_same_run(cfg: Config) -> None:
     wanted = _identity(cfg)
     if held == wanted:
         return
-    flat_held = dict(held['scenario'], method=held['method'])
-    flat_wanted = dict(wanted['scenario'], method=wanted['method'])
+    flat_held = {**held.pop('scenario'), **held}
+    flat_wanted = {**wanted.pop('scenario'), **wanted}
     key = next(k for k in flat_wanted if flat_wanted[k] != flat_held.get(k))
     raise IncrementalConfigError(
         f'{cfg.work_dir} holds a run with {key}={flat_held.get(key)!r}, not '

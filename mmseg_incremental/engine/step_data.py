@@ -72,9 +72,32 @@ def _wrap(dataset: ConfigDict) -> None:
 
 def _evaluate_on_train_part(cfg: Config) -> None:
     """Evaluate on training images, with the evaluation's pipeline."""
-    source = next(leaf_datasets(cfg.train_dataloader.dataset))
     for split in ('val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
         if loader:
             pipeline = next(leaf_datasets(loader.dataset)).pipeline
-            loader.dataset = dict(copy.deepcopy(source), pipeline=pipeline)
+            loader.dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+            for leaf in leaf_datasets(loader.dataset):
+                leaf.pipeline = copy.deepcopy(pipeline)
+
+
+def describe_resize(cfg: Config) -> str:
+    """How evaluation images are resized, in words for the results.
+
+    MiB, PLOP and RCIL evaluate the centre crop of 512 of images with a short
+    side of 512 (SSUL: 513); figures on whole images do not compare.
+
+    Args:
+        cfg (Config): Config of the run.
+
+    Returns:
+        str: One phrase.
+    """
+    pipeline = next(leaf_datasets(cfg.test_dataloader.dataset)).pipeline
+    for transform in pipeline:
+        if transform['type'] == 'ResizeCenterCrop':
+            return f'short side and centre crop {transform["size"]}'
+        if transform['type'] == 'Resize' and transform.get('scale'):
+            return (f'input {tuple(transform["scale"])}, whole images at '
+                    'their own size')
+    return 'none, whole images'

@@ -1,8 +1,12 @@
 """The model of a step: head sizes, losses, distillation."""
 import copy
-from typing import Any, Iterator, Mapping
+import inspect
+import logging
+from typing import Any, Iterator, Mapping, Tuple
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmseg.registry import MODELS
 
 from mmseg_incremental.class_orders import close_match
 from mmseg_incremental.errors import IncrementalConfigError
@@ -69,6 +73,7 @@ def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
             continue
         head.num_classes = len(scenario.seen(step))
         head.pop('out_channels', None)
+        _cut_class_weights(head)
         if classification is not None:
             _replace_losses(head, classification, len(scenario.old(step)))
     if step > 0:
@@ -89,6 +94,15 @@ def head_configs(model: ConfigDict) -> Iterator[ConfigDict]:
     for name in ('decode_head', 'auxiliary_head'):
         heads = model.get(name) or []
         yield from heads if isinstance(heads, (list, tuple)) else [heads]
+
+
+def _cut_class_weights(head: ConfigDict) -> None:
+    """Keep the weights of the classes seen: one list serves every step."""
+    losses = head.get('loss_decode') or []
+    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        weights = loss.get('class_weight')
+        if isinstance(weights, (list, tuple)):
+            loss.class_weight = list(weights[:head.num_classes])
 
 
 def _replace_losses(head: ConfigDict, classification: ConfigDict,
@@ -119,8 +133,23 @@ def _replace_losses(head: ConfigDict, classification: ConfigDict,
             for key in ('loss_weight', 'class_weight', 'loss_name',
                         'avg_non_ignore') if key in loss
         }
-        losses[i] = ConfigDict({**kept, **classification}, num_old=num_old)
+        if _takes_num_old(classification.type):
+            kept['num_old'] = num_old
+        losses[i] = ConfigDict({**kept, **classification})
+    others = [loss.type for loss in losses if loss.type not in replaced]
+    if others:
+        print_log(
+            f'{head.type}: {", ".join(others)} beside {classification.type} '
+            'takes old classes for background, as its labels do',
+            logger='current',
+            level=logging.WARNING)
     head.loss_decode = losses if many else losses[0]
+
+
+def _takes_num_old(name: str) -> bool:
+    """Whether a loss tells old classes from the background."""
+    loss = MODELS.get(name)
+    return loss is not None and 'num_old' in inspect.signature(loss).parameters
 
 
 def without_pretrained(model: ConfigDict) -> ConfigDict:
@@ -133,10 +162,32 @@ def without_pretrained(model: ConfigDict) -> ConfigDict:
         ConfigDict: For a model whose weights come from a checkpoint.
     """
     model = copy.deepcopy(model)
-    model.pretrained = None
-    model.backbone.pop('init_cfg', None)
-    model.backbone.pop('pretrained', None)
+    for holder, key, _ in find_pretrained(model):
+        # None lets the layer take its own default initialisation.
+        holder[key] = None
     return model
+
+
+def find_pretrained(node: Any) -> Iterator[Tuple[dict, str, Any]]:
+    """Find every place in a model config that names pretrained weights.
+
+    Args:
+        node (Any): Dicts and lists, nested.
+
+    Yields:
+        tuple[dict, str, Any]: The dict, its key, and the weights named.
+    """
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from find_pretrained(item)
+    elif isinstance(node, dict):
+        init_cfg = node.get('init_cfg')
+        if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
+            yield node, 'init_cfg', init_cfg.get('checkpoint')
+        if node.get('pretrained') is not None:
+            yield node, 'pretrained', node['pretrained']
+        for value in list(node.values()):
+            yield from find_pretrained(value)
 
 
 def rename_types(node: Any, names: Mapping[str, str]) -> None:

@@ -19,7 +19,8 @@ from .distributed import start_distributed
 from .panel import prepare_panel
 from .pretrained import resolve_pretrained
 from .run_check import check_data, check_model
-from .run_results import collect_results, report, save_evaluation
+from .run_results import (collect_results, drop_evaluation, report,
+                          save_evaluation)
 from .run_state import check_run, check_same_run, check_steps, claim_work_dir
 from .scenario_config import build_scenario
 from .step_config import (build_step_cfg, build_test_cfg, final_checkpoint,
@@ -58,7 +59,11 @@ def run_steps(cfg: Config,
     check_model(cfg, steps[-1])
     check_data(cfg, steps)
     base = None
-    if not osp.isfile(final_checkpoint(cfg, 0)):
+    if osp.isfile(final_checkpoint(cfg, 0)):
+        if base_checkpoint is not None:
+            print_log(f'{final_checkpoint(cfg, 0)} exists: '
+                      f'--base-checkpoint {base_checkpoint} is not read')
+    else:
         if base_checkpoint is not None:
             base = prepare_base_checkpoint(cfg, base_checkpoint)
         elif 0 in steps:
@@ -93,6 +98,7 @@ def train_step(cfg: Config, step: int, resume: bool = False) -> None:
     latest = latest_checkpoint(step_cfg.work_dir) if resume else None
     if latest is not None:
         step_cfg.resume, step_cfg.load_from = True, latest
+    drop_evaluation(step_cfg.work_dir)
     _run(step_cfg, 'train')
 
 
@@ -123,7 +129,8 @@ def evaluate_step(cfg: Config,
         dict: Percentages of :class:`IncrementalIoUMetric`.
     """
     test_cfg = build_test_cfg(cfg, step, checkpoint)
-    hook = prepare_panel(cfg, step)
+    # The panel belongs to the run, another checkpoint does not.
+    hook = prepare_panel(cfg, step) if checkpoint is None else None
     if hook is not None:
         test_cfg.custom_hooks = [*(test_cfg.custom_hooks or []), hook]
     return _run(test_cfg, 'test')

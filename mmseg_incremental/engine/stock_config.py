@@ -36,6 +36,7 @@ def to_stock_model(model: ConfigDict) -> ConfigDict:
     model.type = _STOCK_SEGMENTORS.get(model.type, model.type)
     model.pop('distillation', None)
     model.pop('classifier_init', None)
+    model.pop('norm_eval', None)
     for head in head_configs(model):
         _to_stock_head(head)
     rename_types(model, PLAIN_NORMS)

@@ -2,15 +2,17 @@ from typing import (Any, Dict, Iterable, List, NamedTuple, Optional, Sequence,
                     Tuple)
 
 import torch
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList, add_prefix
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmseg_incremental.errors import IncrementalConfigError
 from .classifier_growth import (check_growable, enable_growth, grow_classifier,
                                 predicts_classes)
-from .losses import BaseDistillationLoss, StepOutputs
+from .losses import BaseDistillationLoss, StepOutputs, UnbiasedCrossEntropyLoss
 
 # Fields of StepOutputs that each head has of its own.
 HEAD_OUTPUTS = frozenset(('logits', 'seg_logits'))
@@ -53,6 +55,12 @@ class IncrementalMixin:
         classifier_init (str): How the new rows of a grown classifier start:
             'random', 'zeros' or 'background' (MiB's). Defaults to
             'background'.
+        norm_eval (bool): Whether all BatchNorm layers keep the statistics
+            they were loaded with, as MMSeg's backbones understand it and as
+            ``--fix_bn`` of MiB's code does. The few images of a step, all
+            with the same classes, pull the statistics away from those of the
+            old ones. The published results of MiB and PLOP do without.
+            Defaults to False.
         **kwargs: Arguments of the stock segmentor.
     """
 
@@ -60,14 +68,32 @@ class IncrementalMixin:
                  *args: Any,
                  distillation: Optional[Sequence[dict]] = None,
                  classifier_init: str = 'background',
+                 norm_eval: bool = False,
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.norm_eval = norm_eval
         for _, head in self.named_heads():
             check_growable(head)
             enable_growth(head, classifier_init)
         self.distillation = nn.ModuleList(
             MODELS.build(cfg) for cfg in distillation or ())
         self.teacher: Optional[IncrementalMixin] = None
+
+    def train(self, mode: bool = True) -> 'IncrementalMixin':
+        """Change the mode of all modules but frozen BatchNorm layers.
+
+        Args:
+            mode (bool): Whether to train. Defaults to True.
+
+        Returns:
+            IncrementalMixin: The model itself.
+        """
+        super().train(mode)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def named_heads(self) -> List[Tuple[str, nn.Module]]:
         """List decode and auxiliary heads.
@@ -206,7 +232,10 @@ def _upsample(outputs: StepOutputs, size: Sequence[int],
 
 
 def _loss_weight(head: nn.Module) -> float:
-    """Weight of a head's own loss, which its distillation shares."""
-    loss = head.loss_decode
-    loss = loss[0] if isinstance(loss, nn.ModuleList) else loss
-    return getattr(loss, 'loss_weight', 1.0)
+    """Weight of a head's cross entropy, which its distillation shares."""
+    losses = head.loss_decode
+    if not isinstance(losses, nn.ModuleList):
+        losses = [losses]
+    kinds = (CrossEntropyLoss, UnbiasedCrossEntropyLoss)
+    entropies = [loss for loss in losses if isinstance(loss, kinds)]
+    return getattr((entropies or losses)[0], 'loss_weight', 1.0)

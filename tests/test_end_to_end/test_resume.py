@@ -26,19 +26,21 @@ class Interruption(Exception):
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
-    """Stop step 1 after some iterations, their checkpoints saved.
+    """Stop a step after some iterations, their checkpoints saved.
 
     Args:
         after (int): Number of iterations.
+        step (int): The step. Defaults to 1.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, step: int = 1) -> None:
         self.after = after
+        self.step = f'step_{step}'
 
     def after_train_iter(self, runner, batch_idx, *args, **kwargs) -> None:
-        if runner.iter + 1 == self.after and 'step_1' in runner.work_dir:
+        if runner.iter + 1 == self.after and self.step in runner.work_dir:
             raise Interruption
 
 
@@ -135,13 +137,13 @@ def test_interrupted_step_goes_on(tiny_cfg, tmp_path):
 
 
 def test_last_iteration_done_but_not_published(tiny_cfg, tmp_path):
-    hook = dict(type='InterruptHook', after=4)
+    hook = dict(type='InterruptHook', after=3, step=0)
     with pytest.raises(Interruption):
         run_steps(
-            tiny_cfg(tmp_path, custom_hooks=[hook], **OPTIONS), steps=[0, 1])
-    run_steps(tiny_cfg(tmp_path, **OPTIONS), steps=[1], resume=True)
-    last = torch.load(tmp_path / 'step_1' / 'iter_4.pth', weights_only=False)
-    for key, value in state(tmp_path / 'step_1' / 'final.pth').items():
+            tiny_cfg(tmp_path, custom_hooks=[hook], **OPTIONS), steps=[0])
+    run_steps(tiny_cfg(tmp_path, **OPTIONS), steps=[0], resume=True)
+    last = torch.load(tmp_path / 'step_0' / 'iter_3.pth', weights_only=False)
+    for key, value in state(tmp_path / 'step_0' / 'final.pth').items():
         assert torch.equal(value, last['state_dict'][key])
 
 
@@ -177,3 +179,29 @@ def test_evaluating_without_older_checkpoints(finished, tiny_cfg, run):
     assert results['steps'] == finished.results['steps']
     with pytest.raises(IncrementalConfigError, match='step_0/final.pth does'):
         evaluate_steps(tiny_cfg(run), steps=[0])
+
+
+def test_step_trained_anew_is_evaluated_anew(finished, tiny_cfg, run):
+    for step in (1, 2):
+        (run / f'step_{step}' / 'final.pth').unlink()
+    record = run / 'step_1' / 'results.json'
+    before = record.stat().st_mtime_ns
+    run_steps(tiny_cfg(run), steps=[1])
+    assert record.stat().st_mtime_ns > before
+
+
+def test_another_checkpoint_leaves_the_panel_alone(finished, tiny_cfg, run):
+    final = str(run / 'step_1' / 'final.pth')
+    before = times(run, '*.png')
+    assert before
+    evaluate_steps(tiny_cfg(run), steps=[1], checkpoint=final)
+    assert times(run, '*.png') == before
+
+
+def test_start_from_another_architecture_is_refused(tiny_cfg, tmp_path):
+    options = dict(OPTIONS, num_panel_images=0)
+    run_steps(tiny_cfg(tmp_path, method='finetune', **options), steps=[0])
+    cfg = tiny_cfg(tmp_path, method='finetune', **options)
+    cfg.model.backbone.depth = 34
+    with pytest.raises(IncrementalConfigError, match='step before does not'):
+        run_steps(cfg, steps=[1])

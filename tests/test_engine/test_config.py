@@ -206,3 +206,30 @@ def test_amp_of_another_wrapper(monkeypatch):
             SHAPES,
             cfg_options={'optim_wrapper.type': 'ApexOptimWrapper'},
             amp=True)
+
+
+def test_data_root_of_a_config_that_inherits_its_datasets(tmp_path):
+    path = write(
+        tmp_path / 'child.py',
+        "_base_ = 'mmseg_incremental::incremental/voc_15-5.py'\n"
+        "data_root = 'of_the_child'\n")
+    for options, expected in ((None, 'of_the_child'), (dict(data_root='other'),
+                                                       'other')):
+        cfg = load_config(path, cfg_options=options)
+        for loader in (cfg.train_dataloader, cfg.test_dataloader):
+            assert loader.dataset.data_root == expected
+
+
+def test_method_cannot_be_renamed():
+    with pytest.raises(IncrementalConfigError, match='--method'):
+        load_config(SHAPES, cfg_options={'method.name': 'lwf'})
+
+
+@pytest.mark.parametrize('key', ['model', 'train_dataloader'])
+def test_parts_that_every_run_needs(tmp_path, key):
+    path = write(
+        tmp_path / 'child.py',
+        "_base_ = 'mmseg_incremental::incremental/shapes_10-1.py'\n"
+        f'{key} = None\n')
+    with pytest.raises(IncrementalConfigError, match=f'{key}=None'):
+        load_config(path)

@@ -1,4 +1,5 @@
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mmseg.registry import MODELS
 
 from mmseg_incremental.engine import (build_step_cfg, build_test_cfg,
                                       load_config)
+from mmseg_incremental.engine.step_data import describe_resize
 from mmseg_incremental.engine.step_model import rename_types
 from mmseg_incremental.errors import IncrementalConfigError
 
@@ -423,3 +425,43 @@ def test_rename_types():
     rename_types(node._cfg_dict, dict(SyncBN='BN'))
     assert node.a == dict(type='BN', b=[dict(type='BN'), 1])
     assert node.c[0].type == 'ReLU' and node.d.type is int
+
+
+@pytest.mark.parametrize('step', [0, 1])
+def test_class_weights_are_those_of_the_classes_seen(step):
+    loss = dict(CE, class_weight=[1.0, 2.0, 3.0, 4.0])
+    cfg = config(dict(decode_head=dict(loss_decode=loss)))
+    loss = build_step_cfg(cfg, step).model.decode_head.loss_decode
+    assert loss.class_weight == [1.0, 2.0, 3.0][:step + 2]
+
+
+def test_classification_loss_that_knows_no_old_classes():
+    cfg = config()
+    cfg.method.classification = ConfigDict(type='LovaszLoss', reduction='none')
+    loss = build_step_cfg(cfg, 1).model.decode_head.loss_decode
+    assert loss == dict(type='LovaszLoss', reduction='none')
+    MODELS.build(loss)
+
+
+def test_holdout_evaluates_on_every_part_of_the_training_data():
+    cfg = config(holdout=dict(fraction=0.5))
+    leaf = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = ConfigDict(
+        type='ConcatDataset',
+        datasets=[dict(leaf, ann_file='a'),
+                  dict(leaf, ann_file='b')])
+    step_cfg = build_test_cfg(cfg, 0)
+    parts = step_cfg.test_dataloader.dataset.datasets
+    assert [part.dataset.ann_file for part in parts] == ['a', 'b']
+    assert {part.holdout.part for part in parts} == {'val'}
+
+
+@pytest.mark.parametrize('transform, expected', [
+    (dict(type='ResizeCenterCrop', size=512), 'centre crop 512'),
+    (dict(type='Resize', scale=(2048, 256)), r'\(2048, 256\)'),
+    (dict(type='LoadAnnotations'), 'none'),
+])
+def test_resize_is_named_in_the_results(transform, expected):
+    cfg = config()
+    cfg.test_dataloader.dataset.pipeline = [ConfigDict(transform)]
+    assert re.search(expected, describe_resize(cfg))

@@ -1,6 +1,7 @@
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
+from mmseg.registry import MODELS, TRANSFORMS
 
 from mmseg_incremental.engine import (build_step_cfg, to_stock_model,
                                       write_deploy_config)
@@ -103,6 +104,10 @@ def test_pipeline():
         dict(type='LoadAnnotations'),
         dict(type='PackSegInputs')
     ]
+    init_default_scope('mmseg')
+    image = dict(img=np.zeros((60, 90, 3), np.uint8))
+    image = TRANSFORMS.build(stock[3]).transform(image)
+    assert image['img'].shape == (512, 768, 3)
     stock[2]['scale'] = None
     assert resize['scale'] == (2048, 256)
 

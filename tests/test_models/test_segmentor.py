@@ -372,3 +372,60 @@ def test_detail_head_is_left_alone(num_old, build_model, head_cfg, images,
     assert [key for key in losses
             if 'unkd' in key] == ['decode.loss_unkd', 'aux_0.loss_unkd']
     assert 'aux_1.loss_ce' in losses
+
+
+@pytest.mark.parametrize('dice_first', [True, False])
+def test_distillation_shares_the_weight_of_cross_entropy(
+        dice_first, build_model, head_cfg, images, data_samples):
+    """Whatever other losses a head has, and in whatever order."""
+    losses = [
+        dict(type='DiceLoss', loss_weight=3.0),
+        dict(type='UnbiasedCrossEntropyLoss', num_old=OLD, loss_weight=0.5)
+    ]
+    head = head_cfg(num_classes=NEW)
+    head['loss_decode'] = losses if dice_first else losses[::-1]
+    student = build_model(decode_head=head, distillation=[UNKD]).eval()
+    alone = build_model(
+        decode_head=head_cfg(num_classes=NEW, loss_weight=0.5),
+        distillation=[UNKD]).eval()
+    alone.load_state_dict(student.state_dict())
+    teacher = build_model(decode_head=head_cfg())
+    values = []
+    for model in (student, alone):
+        model.set_teacher(teacher)
+        loss = model.loss(images, data_samples())
+        values.append(loss['decode.loss_unkd'])
+    assert torch.equal(*values)
+
+
+@pytest.mark.parametrize('kind', HEADS)
+def test_step_under_autocast(kind, pair, images, data_samples):
+    """Losses and gradients are finite and near those of full precision."""
+    student, _ = pair(kind)
+    expected = student.loss(images, data_samples())
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = student.loss(images, data_samples())
+    for key, value in losses.items():
+        if 'loss' in key:
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(
+                value, expected[key], rtol=0.1, atol=0.1)
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    for parameter in student.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('norm_eval', [True, False])
+def test_frozen_statistics(norm_eval, build_model, head_cfg, images,
+                           data_samples):
+    model = build_model(decode_head=head_cfg(), norm_eval=norm_eval).train()
+    before = copy.deepcopy(model.state_dict())
+    model.loss(images, data_samples((0, 1, 255)))['decode.loss_ce'].backward()
+    changed = [
+        key for key, value in model.state_dict().items()
+        if not torch.equal(value, before[key])
+    ]
+    assert bool(changed) is not norm_eval
+    assert model.decode_head.training and model.backbone.training
+    assert model.backbone.layer1[0].bn1.weight.grad is not None
+    assert not any(m.training for m in model.eval().modules())

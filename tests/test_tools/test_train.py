@@ -202,26 +202,21 @@ def test_work_dir_of_another_run(refused, tmp_path):
 
 
 def test_as_a_command(shapes_root, tmp_path):
-    """Exit codes and streams of a real process."""
-
-    def run(*options: str) -> subprocess.CompletedProcess:
-        return subprocess.run([
-            sys.executable,
-            str(TOOL),
-            str(TINY), '--dry-run', '--cfg-options',
-            f'data_root={shapes_root}', *options
-        ],
-                              cwd=tmp_path,
-                              env=dict(os.environ, OMP_NUM_THREADS='1'),
-                              capture_output=True,
-                              text=True)
-
-    good = run()
-    assert good.returncode == 0, good.stderr
-    assert 'task 18-1, overlapped, method mib, 3 steps' in good.stdout
-    bad = run('scenario.task=15-7')
-    assert bad.returncode == 2
-    assert bad.stderr.splitlines()[-1].startswith(
-        "error: scenario.task='15-7'")
-    assert 'Traceback' not in bad.stderr
+    """Exit code and streams of a real process."""
+    result = subprocess.run([
+        sys.executable,
+        str(TOOL),
+        str(TINY), '--cfg-options', f'data_root={shapes_root}',
+        'scenario.task=15-7'
+    ],
+                            cwd=tmp_path,
+                            env=dict(os.environ, OMP_NUM_THREADS='1'),
+                            capture_output=True,
+                            text=True)
+    assert result.returncode == 2
+    assert 'Traceback' not in result.stderr
+    # What comes before are warnings of the host when it is imported.
+    errors = [x for x in result.stderr.splitlines() if x.startswith('error')]
+    assert errors == result.stderr.splitlines()[-1:]
+    assert "scenario.task='15-7'" in errors[0]
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,8 @@ class ChannelsLastHook(Hook):
     """Keep the weights in channels-last layout, which convolutions prefer.
 
     Activations follow the weights. On a CPU an iteration of the MobileNetV2
-    preset takes about a sixth less time.
+    preset takes about a sixth less time. In distributed training only the
+    teacher is changed.
     """
 
     # After the teacher is in place.
@@ -22,9 +23,12 @@ class ChannelsLastHook(Hook):
         Args:
             runner (Runner): The runner of the training process.
         """
-        self.before_test(runner)
         model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        if is_model_wrapper(model):
+            # DDP has laid out its gradient buckets by now.
+            model = model.module
+        else:
+            self.before_test(runner)
         teacher = getattr(model, 'teacher', None)
         if teacher is not None:
             teacher.to(memory_format=torch.channels_last)

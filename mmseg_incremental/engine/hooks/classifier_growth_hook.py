@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from mmseg_incremental.errors import IncrementalConfigError
+from ..checkpoints import check_fit
 
 
 @HOOKS.register_module()
@@ -34,7 +35,8 @@ class ClassifierGrowthHook(Hook):
             checkpoint (dict): With ``meta.dataset_meta.classes``.
 
         Raises:
-            IncrementalConfigError: If the checkpoint has other classes.
+            IncrementalConfigError: If the checkpoint has other classes or is
+                of another model.
         """
         meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
         source = meta.get('classes', meta.get('CLASSES'))
@@ -49,3 +51,6 @@ class ClassifierGrowthHook(Hook):
         model = runner.model.module if is_model_wrapper(
             runner.model) else runner.model
         model.grow_state_dict(checkpoint['state_dict'], source, self.classes)
+        # MMEngine would skip what does not fit with a line in the log.
+        check_fit(model, checkpoint['state_dict'],
+                  'the checkpoint of the step before')

@@ -27,19 +27,24 @@ def model():
     return network
 
 
-@pytest.mark.parametrize('wrapped', [False, True])
-def test_model_and_teacher_change_their_layout(wrapped, model):
+def test_model_and_teacher_change_their_layout(model):
     hook = HOOKS.build(dict(type='ChannelsLastHook'))
     inputs = torch.randn(2, 3, 8, 8)
     before = model(inputs)
-    runner = SimpleNamespace(
-        model=nn.parallel.DataParallel(model) if wrapped else model)
-    hook.before_train(runner)
+    hook.before_train(SimpleNamespace(model=model))
     assert _is_channels_last(model) and _is_channels_last(model.teacher)
     outputs = model(inputs)
     # Activations follow the weights.
     assert outputs.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(outputs, before)
+
+
+def test_wrapped_model_keeps_its_layout(model):
+    """Its wrapper has arranged gradients by the layout it found."""
+    wrapped = nn.parallel.DataParallel(model)
+    ChannelsLastHook().before_train(SimpleNamespace(model=wrapped))
+    assert not _is_channels_last(model)
+    assert _is_channels_last(model.teacher)
 
 
 def test_optimizer_keeps_its_parameters(model):
