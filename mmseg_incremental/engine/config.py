@@ -80,14 +80,12 @@ def load_config(path: str,
 
 
 def _check_parts(cfg: Config, path: str) -> None:
-    """See that a config has what every run needs."""
-    for key in ('model', 'train_dataloader', 'test_dataloader'):
-        part = cfg.get(key)
-        if not isinstance(part, dict) or (key != 'model'
-                                          and 'dataset' not in part):
-            raise IncrementalConfigError(
-                f'{path} has {key}={part!r}; set it to a dict as in the '
-                'configs of MMSegmentation.')
+    """See that a config has the data set that names the classes."""
+    loader = cfg.get('train_dataloader')
+    if not isinstance(loader, dict) or 'dataset' not in loader:
+        raise IncrementalConfigError(
+            f'{path} has train_dataloader={loader!r}; set it to a dict with '
+            'the key "dataset", as in the configs of MMSegmentation.')
 
 
 def _follow_data_root(cfg: Config) -> None:

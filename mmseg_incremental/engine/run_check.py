@@ -78,6 +78,10 @@ def count_step_images(step_cfg: Config) -> Tuple[int, int]:
     Raises:
         IncrementalConfigError: If the data cannot be used.
     """
+    if not step_cfg.get('test_dataloader'):
+        raise IncrementalConfigError(
+            'test_dataloader is not set, but every step is evaluated by it; '
+            'set it, for example to val_dataloader.')
     counts = []
     for loader in (step_cfg.train_dataloader, step_cfg.test_dataloader):
         dataset = copy.deepcopy(loader.dataset)

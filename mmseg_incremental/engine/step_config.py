@@ -95,7 +95,8 @@ def _step_hooks(cfg: Config, model: ConfigDict,
             step=step,
             method=method_name(cfg),
             scenario=scenario.to_dict(),
-            pretrained_left_out=cfg.get('pretrained_left_out'))
+            pretrained_left_out=cfg.get('pretrained_left_out')),
+        dict(type='InvalidLossHook')
     ]
     if step > 0:
         seen = scenario.names(scenario.seen(step))

@@ -20,6 +20,9 @@ METHOD_KEYS = ('name', 'joint', 'classification', 'distillation',
                'classifier_init')
 # Classification losses that a method's own takes the place of.
 REPLACED_LOSSES = ('CrossEntropyLoss', )
+# What a method's loss takes over from it, as far as it has the arguments.
+KEPT_ARGUMENTS = ('loss_weight', 'class_weight', 'loss_name', 'avg_non_ignore',
+                  'num_old')
 # Heads whose outputs are not the classes: STDC's predicts boundaries.
 CLASS_AGNOSTIC_HEADS = ('STDCHead', )
 # BatchNorm has the same parameters and also runs without a GPU.
@@ -60,7 +63,11 @@ def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
     Returns:
         ConfigDict: The model config, ``cfg.model`` unchanged.
     """
-    model = copy.deepcopy(cfg.model)
+    model = copy.deepcopy(cfg.get('model'))
+    if not isinstance(model, dict) or 'type' not in model:
+        raise IncrementalConfigError(
+            f'model={model!r} is no config of a segmentor; set it to a dict '
+            'as in the configs of MMSegmentation.')
     if model.type not in (*SEGMENTORS, *SEGMENTORS.values()):
         raise IncrementalConfigError(
             f'model.type={model.type!r} cannot learn new classes; allowed '
@@ -128,13 +135,12 @@ def _replace_losses(head: ConfigDict, classification: ConfigDict,
                 f'{head.type}.loss_decode is a sigmoid {loss.type}, '
                 f'which {classification.type} cannot replace; set '
                 'use_sigmoid=False.')
+        known = dict(loss, num_old=num_old)
         kept = {
-            key: loss[key]
-            for key in ('loss_weight', 'class_weight', 'loss_name',
-                        'avg_non_ignore') if key in loss
+            key: known[key]
+            for key in KEPT_ARGUMENTS
+            if key in known and _takes(classification.type, key)
         }
-        if _takes_num_old(classification.type):
-            kept['num_old'] = num_old
         losses[i] = ConfigDict({**kept, **classification})
     others = [loss.type for loss in losses if loss.type not in replaced]
     if others:
@@ -146,10 +152,10 @@ def _replace_losses(head: ConfigDict, classification: ConfigDict,
     head.loss_decode = losses if many else losses[0]
 
 
-def _takes_num_old(name: str) -> bool:
-    """Whether a loss tells old classes from the background."""
+def _takes(name: str, argument: str) -> bool:
+    """Whether a registered loss has an argument."""
     loss = MODELS.get(name)
-    return loss is not None and 'num_old' in inspect.signature(loss).parameters
+    return loss is not None and argument in inspect.signature(loss).parameters
 
 
 def without_pretrained(model: ConfigDict) -> ConfigDict:
@@ -163,8 +169,8 @@ def without_pretrained(model: ConfigDict) -> ConfigDict:
     """
     model = copy.deepcopy(model)
     for holder, key, _ in find_pretrained(model):
-        # None lets the layer take its own default initialisation.
-        holder[key] = None
+        # The layer then takes its own default initialisation.
+        holder.pop(key)
     return model
 
 

@@ -25,6 +25,9 @@ def test_model_that_works(tiny_cfg, tmp_path):
     ({'model.decode_head.type': 'EncHead'},
      r"TypeError.*'dilations'.* \(the head EncHead is none of those"),
     ({'model.decode_head.type': 'ASPHead'}, r'KeyError.*ASPHead.*ASPPHead'),
+    ({'model.decode_head': dict(
+        _delete_=True, type='CCHead', in_channels=128, channels=16,
+        num_classes=21)}, 'CCHead is none of those proven'),
     ({'model.decode_head.dilation': 1}, "TypeError.*'dilation'"),
     ({'method.distillation.0.type': 'NoLoss'}, 'KeyError.*NoLoss'),
     ({'method.classifier_init': 'warm'}, "classifier_init='warm' is unk"),
@@ -32,6 +35,12 @@ def test_model_that_works(tiny_cfg, tmp_path):
 def test_model_that_does_not(tiny_cfg, tmp_path, options, message):
     with pytest.raises(IncrementalConfigError, match=message):
         check_model(tiny_cfg(tmp_path, **options), 2)
+
+
+def test_evaluation_data_is_needed(tiny_cfg, tmp_path):
+    cfg = tiny_cfg(tmp_path, test_dataloader=None)
+    with pytest.raises(IncrementalConfigError, match='test_dataloader is'):
+        check_data(cfg, [0])
 
 
 def test_data(tiny_cfg, tmp_path):

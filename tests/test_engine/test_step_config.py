@@ -154,6 +154,14 @@ def test_sigmoid_loss():
         build_step_cfg(config(dict(decode_head=dict(loss_decode=loss))), 1)
 
 
+@pytest.mark.parametrize('model', [None, 5, dict(backbone=dict())])
+def test_no_segmentor(model):
+    cfg = config()
+    cfg.model = model
+    with pytest.raises(IncrementalConfigError, match='no config of a segm'):
+        build_step_cfg(cfg, 0)
+
+
 def test_unknown_segmentor():
     with pytest.raises(
             IncrementalConfigError, match="model.type='SegTTAModel'.*Cascade"):
@@ -175,15 +183,16 @@ def test_unknown_step():
 
 
 @pytest.mark.parametrize('method, step, expected', [
-    ('mib', 0, ['StepCheckpointHook']),
-    ('mib', 1,
-     ['StepCheckpointHook', 'ClassifierGrowthHook', 'TeacherSnapshotHook']),
-    ('finetune', 1, ['StepCheckpointHook', 'ClassifierGrowthHook']),
-    ('joint', 0, ['StepCheckpointHook']),
+    ('mib', 0, []),
+    ('mib', 1, ['ClassifierGrowthHook', 'TeacherSnapshotHook']),
+    ('finetune', 1, ['ClassifierGrowthHook']),
+    ('joint', 0, []),
 ])
 def test_hooks(method, step, expected):
     cfg = config(method=method, custom_hooks=[dict(type='EMAHook')])
-    assert hook_types(build_step_cfg(cfg, step)) == ['EMAHook', *expected]
+    assert hook_types(build_step_cfg(cfg, step)) == [
+        'EMAHook', 'StepCheckpointHook', 'InvalidLossHook', *expected
+    ]
 
 
 def test_where_a_step_starts_from():
@@ -196,14 +205,14 @@ def test_where_a_step_starts_from():
     assert first.load_from == 'start.pth'
     assert first.model.backbone.init_cfg.checkpoint == 'b'
     assert second.load_from == 'work/step_0/final.pth'
-    assert second.model.pretrained is None
+    assert 'pretrained' not in second.model
     assert 'init_cfg' not in second.model.backbone
     assert not first.resume and not second.resume
     growth, teacher = second.custom_hooks[-2:]
     assert growth.classes == ['background', 'cat', 'dog']
     assert teacher.checkpoint == 'work/step_0/final.pth'
     assert teacher.model.decode_head.num_classes == 2
-    assert teacher.model.pretrained is None
+    assert 'pretrained' not in teacher.model
 
 
 def test_teacher_of_a_later_step_is_the_model_of_the_step_before():
@@ -224,7 +233,9 @@ def test_incremental_steps_differ_from_step_0():
             train_cfg=dict(max_iters=7),
             custom_hooks=[dict(type='EMAHook')],
             model=dict(decode_head=dict(dropout_ratio=0.9))))
-    assert hook_types(build_step_cfg(cfg, 0)) == ['StepCheckpointHook']
+    assert hook_types(build_step_cfg(cfg, 0)) == [
+        'StepCheckpointHook', 'InvalidLossHook'
+    ]
     assert hook_types(build_step_cfg(cfg, 1))[0] == 'EMAHook'
     assert hook_types(build_test_cfg(cfg, 1)) == ['EMAHook']
     # The teacher is built as its own step was.
@@ -439,7 +450,7 @@ def test_classification_loss_that_knows_no_old_classes():
     cfg = config()
     cfg.method.classification = ConfigDict(type='LovaszLoss', reduction='none')
     loss = build_step_cfg(cfg, 1).model.decode_head.loss_decode
-    assert loss == dict(type='LovaszLoss', reduction='none')
+    assert loss == dict(type='LovaszLoss', reduction='none', loss_weight=1.0)
     MODELS.build(loss)
 
 

@@ -48,7 +48,6 @@ def test_model_of_a_later_step():
     before = model.to_dict()
     assert to_stock_model(model) == dict(
         type='EncoderDecoder',
-        pretrained=None,
         backbone=dict(type='ResNet', norm_cfg=BN),
         decode_head=head(
             norm_cfg=BN,

@@ -26,8 +26,6 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'))
 incremental_step = dict(
-    # A batch of eight images of one class is no sample for statistics.
-    model=dict(norm_eval=True),
     optim_wrapper=dict(optimizer=dict(lr=0.002)),
     param_scheduler=[
         dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=400)
