@@ -26,7 +26,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'))
 incremental_step = dict(
-    optim_wrapper=dict(optimizer=dict(lr=0.002)),
+    optim_wrapper=dict(optimizer=dict(lr=0.0005)),
     param_scheduler=[
         dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=400)
     ],
