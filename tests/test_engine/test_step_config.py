@@ -233,9 +233,8 @@ def test_incremental_steps_differ_from_step_0():
             train_cfg=dict(max_iters=7),
             custom_hooks=[dict(type='EMAHook')],
             model=dict(decode_head=dict(dropout_ratio=0.9))))
-    assert hook_types(build_step_cfg(cfg, 0)) == [
-        'StepCheckpointHook', 'InvalidLossHook'
-    ]
+    assert hook_types(build_step_cfg(
+        cfg, 0)) == ['StepCheckpointHook', 'InvalidLossHook']
     assert hook_types(build_step_cfg(cfg, 1))[0] == 'EMAHook'
     assert hook_types(build_test_cfg(cfg, 1)) == ['EMAHook']
     # The teacher is built as its own step was.

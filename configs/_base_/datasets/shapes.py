@@ -17,9 +17,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='IncrementalDataset',
-        dataset=source,
-        pipeline=train_pipeline))
+        type='IncrementalDataset', dataset=source, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=16,
     num_workers=2,

@@ -1,7 +1,6 @@
 # VOC 2012 with the masks of SBD: 10,582 training and 1,449 validation images.
 data_root = 'data/VOCdevkit/VOC2012'
-data_prefix = dict(
-    img_path='JPEGImages', seg_map_path='SegmentationClassAug')
+data_prefix = dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),

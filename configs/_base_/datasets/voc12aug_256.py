@@ -1,8 +1,7 @@
 # VOC 2012 at short side 256 for CPUs: random scale and crop of 192 pixels,
 # evaluation on whole images.
 data_root = 'data/VOCdevkit/VOC2012'
-data_prefix = dict(
-    img_path='JPEGImages', seg_map_path='SegmentationClassAug')
+data_prefix = dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug')
 crop_size = (192, 192)
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -4,8 +4,7 @@ log_processor = dict(by_epoch=True)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(
-        type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001,
-        nesterov=True))
+        type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001, nesterov=True))
 param_scheduler = [
     dict(
         type='PolyLR',

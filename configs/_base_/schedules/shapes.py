@@ -2,8 +2,7 @@ log_processor = dict(by_epoch=False)
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(
-        type='SGD', lr=0.25, momentum=0.9, weight_decay=0.0001,
-        nesterov=True))
+        type='SGD', lr=0.25, momentum=0.9, weight_decay=0.0001, nesterov=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=50),
     dict(
