@@ -1,42 +1,24 @@
 import argparse
-import os
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 from mmseg_incremental.engine import load_config
-from mmseg_incremental.engine.cli import exit_on_bad_input, parse_steps
+from mmseg_incremental.engine.cli import (exit_on_bad_input, parse_run_args,
+                                          parse_steps)
 from mmseg_incremental.engine.steps import evaluate_steps
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Evaluate one step of a run, or all of them')
-    parser.add_argument('config', help='train config file path')
-    parser.add_argument('--work-dir', help='the dir that holds the run')
     parser.add_argument(
         '--steps',
         help='steps to evaluate, for example 3 or 0-3 (default: every step '
         'that is trained)')
-    parser.add_argument('--method', help='method of the run, as in train.py')
     parser.add_argument(
         '--checkpoint',
         help='evaluate this checkpoint in place of the final one of the step')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override some settings in the used config, as in train.py')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    if 'LOCAL_RANK' not in os.environ:
-        os.environ['LOCAL_RANK'] = str(args.local_rank)
-    return args
+    return parse_run_args(parser)
 
 
 @exit_on_bad_input

@@ -1,25 +1,16 @@
 import argparse
-import os
-
-from mmengine.config import DictAction
 
 from mmseg_incremental.engine import load_config, run_steps
 from mmseg_incremental.engine.cli import (describe_steps, exit_on_bad_input,
-                                          parse_steps)
+                                          parse_run_args, parse_steps)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Train a segmentor on new classes, step by step')
-    parser.add_argument('config', help='train config file path')
-    parser.add_argument('--work-dir', help='the dir to save logs and models')
     parser.add_argument(
         '--steps',
         help='steps to run, for example 0-3 or 0,2 (default: all of them)')
-    parser.add_argument(
-        '--method',
-        help='method that replaces the one of the config: the name of a file '
-        'in configs/_base_/methods')
     parser.add_argument(
         '--base-checkpoint',
         help='checkpoint of the base classes, which stands in for step 0')
@@ -34,23 +25,7 @@ def parse_args() -> argparse.Namespace:
         '--amp',
         action='store_true',
         help='enable automatic-mixed-precision training')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override some settings in the used config, the key-value pair '
-        'in xxx=yyy format will be merged into config file, for example '
-        'scenario.task=15-5 data_root=/data/VOC2012')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    if 'LOCAL_RANK' not in os.environ:
-        os.environ['LOCAL_RANK'] = str(args.local_rank)
-    return args
+    return parse_run_args(parser)
 
 
 @exit_on_bad_input

@@ -1,10 +1,12 @@
 """What the command line tools share."""
+import argparse
 import functools
+import os
 import re
 import sys
 from typing import Callable, List, Optional, Sequence
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from prettytable import PrettyTable
 
 from mmseg_incremental.errors import IncrementalConfigError
@@ -39,6 +41,40 @@ def exit_on_bad_input(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(2)
 
     return wrapped
+
+
+def parse_run_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Add the arguments that name a run, MMSegmentation's, and parse all.
+
+    Args:
+        parser (argparse.ArgumentParser): With the tool's own arguments.
+
+    Returns:
+        argparse.Namespace: The command line.
+    """
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument('--work-dir', help='the dir to save logs and models')
+    parser.add_argument(
+        '--method',
+        help='method that replaces the one of the config: the name of a file '
+        'in configs/_base_/methods')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override some settings in the used config, the key-value pair '
+        'in xxx=yyy format will be merged into config file, for example '
+        'scenario.task=15-5 data_root=/data/VOC2012')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    if 'LOCAL_RANK' not in os.environ:
+        os.environ['LOCAL_RANK'] = str(args.local_rank)
+    return args
 
 
 def parse_steps(text: Optional[str]) -> Optional[List[int]]:
