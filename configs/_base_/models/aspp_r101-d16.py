@@ -1,7 +1,8 @@
 # DeepLabV3 of MiB and its successors: ResNet-101 at output stride 16, ASPP.
 # Their InPlaceABN with leaky ReLU is SyncBN with ReLU here.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
-pretrained = 'torchvision://resnet101'
+# torchvision's ImageNet weights, without the need of torchvision.
+pretrained = 'https://download.pytorch.org/models/resnet101-63fe2227.pth'
 data_preprocessor = dict(
     type='SegDataPreProcessor',
     mean=[123.675, 116.28, 103.53],
