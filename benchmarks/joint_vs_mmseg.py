@@ -21,7 +21,7 @@ import mmseg_incremental
 from mmseg_incremental.engine import (build_scenario, build_step_cfg,
                                       load_config, train_step)
 from mmseg_incremental.engine.cli import exit_on_bad_input
-from mmseg_incremental.engine.step_config import without_pretrained
+from mmseg_incremental.engine.model_config import without_pretrained
 from mmseg_incremental.errors import IncrementalConfigError
 
 STOCK = 'MMSegmentation'

@@ -1,4 +1,6 @@
-"""The error that a user's input can cause."""
+"""The error that a user's input can cause, and a hint to end it with."""
+import difflib
+from typing import Any, Sequence
 
 
 class IncrementalConfigError(ValueError):
@@ -8,3 +10,18 @@ class IncrementalConfigError(ValueError):
     allowed and what to do. The command line tools print it on stderr and exit
     with code 2; everything else is a bug and keeps its traceback.
     """
+
+
+def close_match(value: Any, allowed: Sequence[str]) -> str:
+    """The end of an error message that suggests what was meant.
+
+    Args:
+        value (Any): What the user wrote.
+        allowed (Sequence[str]): What could have been written.
+
+    Returns:
+        str: ``" (did you mean 'x'?)"``, or an empty string where nothing in
+        ``allowed`` is close.
+    """
+    match = difflib.get_close_matches(str(value), allowed, n=1)
+    return f' (did you mean {match[0]!r}?)' if match else ''

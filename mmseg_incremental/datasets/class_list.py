@@ -4,8 +4,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from mmseg_incremental.errors import IncrementalConfigError
-
-VOID = 255
+from mmseg_incremental.scenario import VOID
 
 
 class ClassList(NamedTuple):

@@ -1,18 +1,16 @@
-import os.path as osp
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import Callable, List, Optional, Sequence, Union
 
 import numpy as np
-from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.scenario import ClassIncrementalScenario
+from mmseg_incremental.scenario import VOID, ClassIncrementalScenario
 from .class_index import class_presence
 from .class_list import ClassList
-
-VOID = 255
+from .holdout import holdout_part
+from .source import build_source, check_images, read_source
 
 
 @DATASETS.register_module()
@@ -78,7 +76,8 @@ class IncrementalDataset(BaseDataset):
                  lazy_init: bool = False,
                  max_refetch: int = 1000,
                  **kwargs) -> None:
-        self.source = self._build_source(dataset, kwargs)
+        self.source = build_source(
+            type(self).__name__, dataset, self.dataset_type, kwargs)
         self.class_list = ClassList.from_dataset(self.source, background)
         self.scenario = ClassIncrementalScenario(
             num_classes=len(self.class_list.names) - 1,
@@ -106,36 +105,6 @@ class IncrementalDataset(BaseDataset):
             lazy_init=lazy_init,
             max_refetch=max_refetch)
 
-    def _build_source(self, dataset: Optional[dict],
-                      kwargs: dict) -> BaseDataset:
-        """Build the wrapped dataset without reading its files."""
-        if dataset is None:
-            if self.dataset_type is None:
-                raise IncrementalConfigError(
-                    f'{type(self).__name__} needs the key "dataset": the '
-                    'config of the MMSeg dataset to wrap, for example '
-                    "dict(type='ADE20KDataset', data_root=...).")
-            dataset = dict(type=self.dataset_type, **kwargs)
-        elif kwargs:
-            raise IncrementalConfigError(
-                f'{type(self).__name__} got {sorted(kwargs)} beside '
-                '"dataset"; put arguments of the wrapped dataset inside '
-                '"dataset".')
-        try:
-            return DATASETS.build(dict(dataset, lazy_init=True, pipeline=[]))
-        except IncrementalConfigError:
-            raise
-        except (AssertionError, OSError) as error:
-            # MMSeg's datasets assert without saying which path is missing.
-            raise IncrementalConfigError(
-                f'data_root={dataset.get("data_root")!r} is not a '
-                f'{dataset["type"]}: {_reason(dataset, error)}; set data_root '
-                'to the directory that holds it.') from error
-        except (TypeError, ValueError) as error:
-            raise IncrementalConfigError(
-                f'the dataset {dataset["type"]} cannot be built from its '
-                f'config {dict(dataset)}: {error}; correct it.') from error
-
     def _build_label_table(self, test_mode: bool) -> np.ndarray:
         """Raw mask value -> head index, uint8 [256]."""
         to_head = self.scenario.label_map(self.step, train=not test_mode)
@@ -161,21 +130,7 @@ class IncrementalDataset(BaseDataset):
             list[dict]: Data infos as of the wrapped dataset, without labels'
             mapping, which :meth:`get_data_info` adds.
         """
-        try:
-            data_list = self.source.load_data_list()
-        except (AssertionError, OSError) as error:
-            raise IncrementalConfigError(
-                f'data_root={self.source.data_root!r} cannot be read: {error}'
-                '; set data_root to the directory of the data set.') from error
-        if not data_list:
-            raise IncrementalConfigError(
-                f'data_root={self.source.data_root!r} holds no image '
-                f'(ann_file={self.source.ann_file!r}, '
-                f'data_prefix={self.source.data_prefix}); check both keys.')
-        if 'seg_map_path' not in data_list[0]:
-            raise IncrementalConfigError(
-                f'data_prefix={self.source.data_prefix} names no masks; set '
-                'data_prefix.seg_map_path to their folder.')
+        data_list = read_source(self.source)
         for info in data_list:
             info.update(label_map=None, reduce_zero_label=False)
         return data_list
@@ -190,7 +145,7 @@ class IncrementalDataset(BaseDataset):
         chosen = self.scenario.select(
             presence, self.step, train=not self.test_mode)
         if self.holdout is not None:
-            kept = _holdout_part(len(self.data_list), **self.holdout)
+            kept = holdout_part(len(self.data_list), **self.holdout)
             chosen = chosen[kept[chosen]]
         if not len(chosen):
             raise IncrementalConfigError(
@@ -198,7 +153,8 @@ class IncrementalDataset(BaseDataset):
                 f'{self.source.ann_file or self.source.data_prefix}: none of '
                 f'the {len(self.data_list)} masks fits; check class order, '
                 'setting and masks.')
-        self._check_images([self.data_list[i]['img_path'] for i in chosen])
+        check_images([self.data_list[i]['img_path'] for i in chosen],
+                     self.step, self.backend_args)
         print_log(
             f'{type(self).__name__}: step {self.step} '
             f'{"evaluates on" if self.test_mode else "trains on"} '
@@ -209,19 +165,6 @@ class IncrementalDataset(BaseDataset):
             heads = {to_head[label] for label in np.flatnonzero(presence[i])}
             self.data_list[i]['cat_ids'] = sorted(heads - {VOID})
         return [self.data_list[i] for i in chosen]
-
-    def _check_images(self, paths: Sequence[str]) -> None:
-        """See that the step's images exist, before training needs them."""
-        backend = fileio.get_file_backend(
-            paths[0], backend_args=self.backend_args)
-        if not isinstance(backend, fileio.LocalBackend):
-            return
-        missing = [path for path in paths if not osp.isfile(path)]
-        if missing:
-            raise IncrementalConfigError(
-                f'{len(missing)} of {len(paths)} images of step {self.step} '
-                f'do not exist, the first is {missing[0]!r}; correct '
-                'data_root, data_prefix or img_suffix, or add the images.')
 
     def presence(self) -> np.ndarray:
         """Which labels each image of :meth:`load_data_list` holds.
@@ -260,29 +203,3 @@ class IncrementalDataset(BaseDataset):
             list[int]: Ascending head indices, void left out.
         """
         return self.get_data_info(idx)['cat_ids']
-
-
-def _holdout_part(num_images: int,
-                  fraction: float = 0.2,
-                  seed: int = 0,
-                  part: str = 'train') -> np.ndarray:
-    """Mark the images of one part of a random split; bool [num_images]."""
-    if part not in ('train', 'val') or not 0 < fraction < 1:
-        raise IncrementalConfigError(
-            f'holdout with fraction={fraction!r}, part={part!r} is unknown; '
-            "allowed are 0 < fraction < 1 and part='train' or 'val'.")
-    order = np.random.RandomState(seed).permutation(num_images)
-    held_out = np.zeros(num_images, dtype=bool)
-    held_out[order[:int(round(fraction * num_images))]] = True
-    return held_out if part == 'val' else ~held_out
-
-
-def _reason(dataset: dict, error: Exception) -> str:
-    """The first path of a dataset config that does not exist, if any."""
-    root = dataset.get('data_root') or ''
-    prefix: Dict[str, str] = dataset.get('data_prefix') or {}
-    for path in ('', dataset.get('ann_file'), *prefix.values()):
-        path = osp.join(root, path or '')
-        if path and not osp.exists(path):
-            return f'{path} does not exist'
-    return str(error) or type(error).__name__

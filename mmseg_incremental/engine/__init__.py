@@ -3,7 +3,8 @@ from .hooks import (ClassifierGrowthHook, PanelHook, StepCheckpointHook,
                     TeacherSnapshotHook)
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, build_test_cfg
-from .steps import evaluate_step, run_steps, train_step
+from .step_runner import evaluate_step, train_step
+from .steps import run_steps
 from .stock_config import to_stock_model, write_deploy_config
 
 __all__ = [

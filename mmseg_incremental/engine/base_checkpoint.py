@@ -4,7 +4,6 @@ from typing import List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.utils import mkdir_or_exist
 from mmseg.registry import MODELS
@@ -12,9 +11,10 @@ from mmseg.registry import MODELS
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
+from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, final_checkpoint, step_dir
-from .step_model import method_name, without_pretrained
+from .step_model import method_name
 from .stock_config import DEPLOY_CONFIG, write_deploy_config
 
 
@@ -54,19 +54,19 @@ def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
 def adopt_base_checkpoint(cfg: Config, checkpoint: dict) -> None:
     """Write the work dir of step 0 as training would have left it.
 
+    To be called by one process alone.
+
     Args:
         cfg (Config): Config of the run.
         checkpoint (dict): What :func:`prepare_base_checkpoint` returned.
     """
-    if is_main_process():
-        target = final_checkpoint(cfg, 0)
-        mkdir_or_exist(step_dir(cfg, 0))
-        write_deploy_config(
-            build_step_cfg(cfg, 0), osp.join(step_dir(cfg, 0), DEPLOY_CONFIG))
-        torch.save(checkpoint, f'{target}.partial')
-        os.replace(f'{target}.partial', target)
-        print_log(f'Step 0: the base checkpoint becomes {target}')
-    barrier()
+    target = final_checkpoint(cfg, 0)
+    mkdir_or_exist(step_dir(cfg, 0))
+    write_deploy_config(
+        build_step_cfg(cfg, 0), osp.join(step_dir(cfg, 0), DEPLOY_CONFIG))
+    torch.save(checkpoint, f'{target}.partial')
+    os.replace(f'{target}.partial', target)
+    print_log(f'Step 0: the base checkpoint becomes {target}')
 
 
 def _checked_names(checkpoint: dict, wanted: Sequence[str],

@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .step_model import without_pretrained
+from .model_config import without_pretrained
 
 
 def read_meta(path: str) -> dict:

@@ -1,11 +1,51 @@
+from typing import Any, Callable
+
 import torch.distributed as torch_dist
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.dist import init_dist, is_distributed
+from mmengine.dist import (broadcast_object_list, init_dist, is_distributed,
+                           is_main_process)
 from mmengine.logging import print_log
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .step_model import PLAIN_NORMS, rename_types
+from .model_config import PLAIN_NORMS, rename_types
+
+
+def on_main_process(function: Callable, *args: Any) -> Any:
+    """Call a function on rank 0 alone, while the other ranks wait.
+
+    Behind a bare ``if is_main_process()`` and a barrier, an error on rank 0
+    would leave the others waiting until the process group's timeout.
+
+    Args:
+        function (Callable): Writes or fetches something once for all ranks.
+        *args: Its arguments.
+
+    Returns:
+        Any: What it returned, on every rank; it must be picklable.
+
+    Raises:
+        IncrementalConfigError: On every rank, if rank 0 raised one.
+        RuntimeError: On the other ranks, if rank 0 raised anything else.
+    """
+    result = failure = None
+    if is_main_process():
+        try:
+            result = function(*args)
+        except Exception as error:
+            # Anything: whatever it is, the other ranks must hear of it.
+            failure = error
+    message = None if failure is None else str(failure)
+    bad_input = isinstance(failure, IncrementalConfigError)
+    answer = [result, message, bad_input]
+    broadcast_object_list(answer)
+    if failure is not None:
+        raise failure
+    result, message, bad_input = answer
+    if message is not None:
+        raise (IncrementalConfigError(message)
+               if bad_input else RuntimeError(f'rank 0 failed: {message}'))
+    return result
 
 
 def start_distributed(cfg: Config) -> None:

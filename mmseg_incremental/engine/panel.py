@@ -7,16 +7,14 @@ from typing import List, Optional
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.utils import mkdir_or_exist
 from mmseg.registry import DATASETS
 
 from mmseg_incremental.datasets import IncrementalDataset
-from mmseg_incremental.scenario import ClassIncrementalScenario
+from mmseg_incremental.scenario import VOID, ClassIncrementalScenario
+from .distributed import on_main_process
 from .scenario_config import build_scenario, is_incremental
 from .step_config import build_test_cfg, step_dir
-
-VOID = 255
 
 
 def prepare_panel(cfg: Config, step: int) -> Optional[dict]:
@@ -38,14 +36,10 @@ def prepare_panel(cfg: Config, step: int) -> Optional[dict]:
     if not number or not is_incremental(dataset_cfg):
         return None
     folder = osp.join(cfg.work_dir, 'panel')
-    missing = [not osp.isdir(folder)]
-    broadcast_object_list(missing)
-    if missing[0]:
+    if not on_main_process(osp.isdir, folder):
         # By every rank, as they wait for each other in it.
         dataset = DATASETS.build(dataset_cfg)
-        if is_main_process():
-            _save_images(dataset, scenario, number, folder)
-        barrier()
+        on_main_process(_save_images, dataset, scenario, number, folder)
     return dict(
         type='PanelHook',
         image_ids=sorted(os.listdir(folder)),

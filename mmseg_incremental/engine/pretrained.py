@@ -3,12 +3,12 @@ import os.path as osp
 from typing import Optional
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .step_model import find_pretrained
+from .distributed import on_main_process
+from .model_config import find_pretrained
 
 
 def resolve_pretrained(cfg: Config) -> Optional[str]:
@@ -52,13 +52,14 @@ def _problem(source: str) -> Optional[str]:
                 f'pretrained={source!r} does not exist; name a file, a URL, '
                 'or None to start from random weights.')
         return None
-    answer: list = [None]
-    if is_main_process():
-        try:
-            # Fetched into MMEngine's cache, where the model finds it.
-            CheckpointLoader.load_checkpoint(source, map_location='cpu')
-        except Exception as error:
-            # Anything: each backend reports failure by types of its own.
-            answer = [f'{type(error).__name__}: {error}']
-    broadcast_object_list(answer)
-    return answer[0]
+    return on_main_process(_fetch, source)
+
+
+def _fetch(source: str) -> Optional[str]:
+    """Fetch weights into MMEngine's cache, where the model finds them."""
+    try:
+        CheckpointLoader.load_checkpoint(source, map_location='cpu')
+    except Exception as error:
+        # Anything: each backend reports failure by types of its own.
+        return f'{type(error).__name__}: {error}'
+    return None

@@ -1,33 +1,38 @@
 """Whether a run can be carried out, found out before anything is written."""
 import copy
-from typing import Sequence, Tuple
+from typing import Any, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
-from mmseg.registry import DATASETS, MODELS
+from mmengine.optim import build_optim_wrapper
+from mmseg.registry import (DATASETS, HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS,
+                            OPTIMIZERS, PARAM_SCHEDULERS)
+from torch import nn
 
-from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.models import GROWABLE_HEADS
+from .model_config import head_configs, without_pretrained
 from .scenario_config import leaf_datasets
 from .step_config import build_step_cfg
-from .step_model import head_configs, without_pretrained
 
 
 def check_model(cfg: Config, step: int) -> None:
-    """Build the model of a step, to see that all its parts exist and grow.
+    """Build the model of a step and what trains it, to see that all is there.
 
     Args:
         cfg (Config): Config of the run.
         step (int): The step, counted from 0.
 
     Raises:
-        IncrementalConfigError: If it cannot be built.
+        IncrementalConfigError: If a part does not exist, cannot be built or,
+            in the model, cannot grow.
     """
-    model_cfg = without_pretrained(build_step_cfg(cfg, step).model)
+    step_cfg = build_step_cfg(cfg, step)
+    model_cfg = without_pretrained(step_cfg.model)
     try:
         with torch.random.fork_rng(devices=[]):
-            MODELS.build(model_cfg)
+            model = MODELS.build(model_cfg)
     except IncrementalConfigError:
         raise
     except Exception as error:
@@ -37,6 +42,57 @@ def check_model(cfg: Config, step: int) -> None:
             f'the model of step {step} cannot be built: '
             f'{type(error).__name__}: {error}; correct "model" or "method"'
             f'{_advice_on_heads(model_cfg)}.') from error
+    _check_registered(step_cfg)
+    _check_optimization(step_cfg, model)
+
+
+def _check_optimization(step_cfg: Config, model: nn.Module) -> None:
+    """Build optimizer and schedule as the Runner will."""
+    step_cfg = copy.deepcopy(step_cfg)
+    key = 'optim_wrapper'
+    try:
+        wrapper = build_optim_wrapper(model, step_cfg.optim_wrapper)
+        key = 'param_scheduler'
+        for scheduler in _as_list(step_cfg.get(key)):
+            PARAM_SCHEDULERS.build(
+                scheduler,
+                default_args=dict(optimizer=wrapper, epoch_length=1))
+    except Exception as error:
+        # Anything: see check_model.
+        raise IncrementalConfigError(
+            f'{key}={step_cfg.get(key)} cannot be built: '
+            f'{type(error).__name__}: {error}; correct it.') from error
+
+
+def _check_registered(step_cfg: Config) -> None:
+    """See that all parts of a Runner beside model and data exist."""
+    wrapper = step_cfg.get('optim_wrapper') or {}
+    hooks = step_cfg.get('default_hooks') or {}
+    parts = [('optim_wrapper', OPTIM_WRAPPERS, wrapper),
+             ('optim_wrapper.optimizer', OPTIMIZERS, wrapper.get('optimizer'))]
+    parts += [('param_scheduler', PARAM_SCHEDULERS, scheduler)
+              for scheduler in _as_list(step_cfg.get('param_scheduler'))]
+    parts += [(key, LOOPS, step_cfg.get(key))
+              for key in ('train_cfg', 'val_cfg', 'test_cfg')]
+    parts += [(f'default_hooks.{name}', HOOKS, hook)
+              for name, hook in hooks.items()]
+    parts += [('custom_hooks', HOOKS, hook)
+              for hook in step_cfg.get('custom_hooks') or []]
+    for key, registry, part in parts:
+        name = (part or {}).get('type')
+        if isinstance(name, str) and registry.get(name) is None:
+            known = [*registry.module_dict, *registry.parent.module_dict]
+            raise IncrementalConfigError(
+                f'{key} has type={name!r}, which is not registered'
+                f'{close_match(name, known)}; correct it, or name the module '
+                'that registers it in custom_imports.')
+
+
+def _as_list(schedulers: Any) -> list:
+    if isinstance(schedulers, list):
+        return schedulers
+    # A dict of lists belongs to several optimizers.
+    return [schedulers] if 'type' in (schedulers or {}) else []
 
 
 def _advice_on_heads(model_cfg: ConfigDict) -> str:

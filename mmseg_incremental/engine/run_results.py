@@ -1,15 +1,16 @@
 """From evaluations to the results files of a run."""
 import os.path as osp
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
 
 from mmseg_incremental.evaluation import (build_results, load_step_records,
                                           results_table, save_step_record,
                                           step_record, step_table,
                                           write_report, write_results)
 from .checkpoints import read_meta
+from .distributed import on_main_process
 from .scenario_config import build_scenario, dataset_name
 from .step_config import final_checkpoint, step_dir
 from .step_data import describe_resize
@@ -25,18 +26,15 @@ def save_evaluation(cfg: Config, step: int, metrics: dict) -> None:
         metrics (dict): What :func:`evaluate_step` returned.
     """
     scenario = build_scenario(cfg)
-    if is_main_process():
-        info = read_meta(final_checkpoint(cfg, step)).get('incremental', {})
-        save_step_record(
-            step_dir(cfg, step),
-            step_record(
-                step,
-                scenario.names(scenario.new(step)),
-                scenario.names(scenario.seen(step)),
-                info.get('num_train_images'),
-                metrics,
-                train_seconds=info.get('train_seconds')))
-    barrier()
+    info = read_meta(final_checkpoint(cfg, step)).get('incremental', {})
+    record = step_record(
+        step,
+        scenario.names(scenario.new(step)),
+        scenario.names(scenario.seen(step)),
+        info.get('num_train_images'),
+        metrics,
+        train_seconds=info.get('train_seconds'))
+    on_main_process(save_step_record, step_dir(cfg, step), record)
 
 
 def drop_evaluation(folder: str) -> None:
@@ -47,9 +45,8 @@ def drop_evaluation(folder: str) -> None:
     Args:
         folder (str): Work dir of the step.
     """
-    if is_main_process():
-        Path(folder, 'results.json').unlink(missing_ok=True)
-    barrier()
+    record = Path(folder, 'results.json')
+    on_main_process(partial(record.unlink, missing_ok=True))
 
 
 def collect_results(cfg: Config) -> dict:
@@ -82,9 +79,7 @@ def collect_results(cfg: Config) -> dict:
             pretrained=trained.get('pretrained_left_out') or 'as configured'))
     results = build_results(header, records, base, learned[len(base):],
                             len(scenario))
-    if is_main_process():
-        write_results(results, cfg.work_dir)
-    barrier()
+    on_main_process(write_results, results, cfg.work_dir)
     return results
 
 

@@ -3,10 +3,10 @@ import os.path as osp
 from typing import Optional, Sequence
 
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation.results_io import write_atomically
+from .distributed import on_main_process
 from .scenario_config import build_scenario, is_joint
 from .step_config import final_checkpoint
 from .step_model import method_name
@@ -130,8 +130,6 @@ def claim_work_dir(cfg: Config) -> None:
     Args:
         cfg (Config): Config of the run.
     """
-    if is_main_process():
-        text = json.dumps(_identity(cfg), indent=2)
-        write_atomically(f'{text}\n'.encode(),
-                         osp.join(cfg.work_dir, RUN_FILE))
-    barrier()
+    text = json.dumps(_identity(cfg), indent=2)
+    on_main_process(write_atomically, f'{text}\n'.encode(),
+                    osp.join(cfg.work_dir, RUN_FILE))

@@ -4,9 +4,8 @@ from typing import Iterator, List, Optional, Tuple
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 
-from mmseg_incremental.class_orders import close_match
 from mmseg_incremental.datasets import IncrementalDataset
-from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.scenario import ClassIncrementalScenario
 
 # Set by whoever builds the scenario, not by its config.

@@ -5,10 +5,10 @@ from typing import List, Optional
 from mmengine.config import Config, ConfigDict
 
 from mmseg_incremental.scenario import ClassIncrementalScenario
+from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_data import fold_data
-from .step_model import (build_step_model, check_method, method_name,
-                         without_pretrained)
+from .step_model import build_step_model, check_method, method_name
 
 FINAL_CHECKPOINT = 'final.pth'
 

@@ -1,30 +1,22 @@
 import copy
-import gc
 import os.path as osp
-from typing import Any, Optional, Sequence
+from typing import Optional, Sequence
 
-import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.logging import print_log
-from mmengine.runner import BaseLoop, Runner
-from mmengine.runner.checkpoint import find_latest_checkpoint
-from mmseg.registry import DATASETS
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation import results_table, step_table
 from .base_checkpoint import adopt_base_checkpoint, prepare_base_checkpoint
 from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
-from .distributed import start_distributed
-from .panel import prepare_panel
+from .distributed import on_main_process, start_distributed
 from .pretrained import resolve_pretrained
 from .run_check import check_data, check_model
-from .run_results import (collect_results, drop_evaluation, report,
-                          save_evaluation)
+from .run_results import collect_results, report, save_evaluation
 from .run_state import check_run, check_same_run, check_steps, claim_work_dir
 from .scenario_config import build_scenario
-from .step_config import (build_step_cfg, build_test_cfg, final_checkpoint,
-                          step_dir)
+from .step_config import build_step_cfg, final_checkpoint, step_dir
+from .step_runner import evaluate_step, train_step
 
 
 def run_steps(cfg: Config,
@@ -70,7 +62,7 @@ def run_steps(cfg: Config,
             cfg.pretrained_left_out = resolve_pretrained(cfg)
     claim_work_dir(cfg)
     if base is not None:
-        adopt_base_checkpoint(cfg, base)
+        on_main_process(adopt_base_checkpoint, cfg, base)
     results = {}
     for step in steps:
         if not osp.isfile(final_checkpoint(cfg, step)):
@@ -78,113 +70,8 @@ def run_steps(cfg: Config,
         if not osp.isfile(osp.join(step_dir(cfg, step), 'results.json')):
             save_evaluation(cfg, step, evaluate_step(cfg, step))
         results = collect_results(cfg)
-    if is_main_process():
-        report(cfg, results)
-    barrier()
+    on_main_process(report, cfg, results)
     return results
-
-
-def train_step(cfg: Config, step: int, resume: bool = False) -> None:
-    """Train one step to its ``final.pth``.
-
-    Args:
-        cfg (Config): Config of the run.
-        step (int): The step, counted from 0.
-        resume (bool): Whether to continue at the latest checkpoint of the
-            step, if there is one. Defaults to False.
-    """
-    step_cfg = build_step_cfg(cfg, step)
-    _keep_small_batch(step_cfg)
-    latest = latest_checkpoint(step_cfg.work_dir) if resume else None
-    if latest is not None:
-        step_cfg.resume, step_cfg.load_from = True, latest
-    drop_evaluation(step_cfg.work_dir)
-    _run(step_cfg, 'train')
-
-
-def _keep_small_batch(step_cfg: Config) -> None:
-    """Do not drop the only batch of a step with few images."""
-    loader = step_cfg.train_dataloader
-    if loader.get('drop_last'):
-        images = len(DATASETS.build(loader.dataset))
-        if images < loader.batch_size * get_world_size():
-            print_log(
-                f'{images} images are less than a batch of '
-                f'{loader.batch_size} on each device: drop_last is off',
-                logger='current')
-            loader.drop_last = False
-
-
-def evaluate_step(cfg: Config,
-                  step: int,
-                  checkpoint: Optional[str] = None) -> dict:
-    """Evaluate one step over all classes seen so far.
-
-    Args:
-        cfg (Config): Config of the run.
-        step (int): The step, counted from 0.
-        checkpoint (str, optional): Defaults to None: the step's own.
-
-    Returns:
-        dict: Percentages of :class:`IncrementalIoUMetric`.
-    """
-    test_cfg = build_test_cfg(cfg, step, checkpoint)
-    # The panel belongs to the run, another checkpoint does not.
-    hook = prepare_panel(cfg, step) if checkpoint is None else None
-    if hook is not None:
-        test_cfg.custom_hooks = [*(test_cfg.custom_hooks or []), hook]
-    return _run(test_cfg, 'test')
-
-
-def _run(cfg: Config, mode: str) -> Any:
-    """Train or test in a Runner of its own and free all that it held."""
-    runner = Runner.from_cfg(cfg)
-    try:
-        return getattr(runner, mode)()
-    finally:
-        runner.visualizer.close()
-        _release_workers(runner)
-        # Here is the last reference: a Runner refers to itself in circles.
-        del runner
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _release_workers(runner: Runner) -> None:
-    """Drop the loader iterators while they are whole, so workers stop.
-
-    Left to the garbage collector with the rest of the Runner, their queues
-    are finalized first and every worker is waited for five seconds.
-    """
-    for name in ('_train_loop', '_val_loop', '_test_loop'):
-        loop = getattr(runner, name, None)
-        if isinstance(loop, BaseLoop):
-            loop.dataloader_iterator = None
-            loop.dataloader._iterator = None
-
-
-def latest_checkpoint(work_dir: str) -> Optional[str]:
-    """Find where an interrupted step goes on.
-
-    Args:
-        work_dir (str): Work dir of the step.
-
-    Returns:
-        str, optional: The latest checkpoint, also if the directory has been
-        moved since; None if there is none.
-    """
-    if not osp.isfile(osp.join(work_dir, 'last_checkpoint')):
-        return None
-    saved = find_latest_checkpoint(work_dir)
-    # MMEngine notes an absolute path.
-    moved = osp.join(work_dir, osp.basename(saved))
-    for path in (moved, saved):
-        if osp.isfile(path):
-            return path
-    raise IncrementalConfigError(
-        f'{work_dir}/last_checkpoint names {saved}, which does not exist; '
-        'put the file back, or remove the directory to train the step anew.')
 
 
 def evaluate_steps(cfg: Config,

@@ -6,9 +6,10 @@ from typing import Any, List
 from mmengine.config import Config, ConfigDict
 from mmseg.registry import MODELS, TRANSFORMS
 
+from .model_config import (PLAIN_NORMS, head_configs, rename_types,
+                           without_pretrained)
 from .scenario_config import leaf_datasets
-from .step_model import (CLASS_AGNOSTIC_HEADS, PLAIN_NORMS, SEGMENTORS,
-                         head_configs, rename_types, without_pretrained)
+from .step_model import CLASS_AGNOSTIC_HEADS, SEGMENTORS
 
 DEPLOY_CONFIG = 'deploy.py'
 PACKAGE = 'mmseg_incremental'

@@ -1,6 +1,7 @@
 import pickle
+import runpy
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, Sequence
 
 import numpy as np
 import pytest
@@ -8,96 +9,21 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
-from PIL import Image
 
 from mmseg_incremental.errors import IncrementalConfigError
 
 VOID = 255
-PIPELINE = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs')
-]
-# Three foreground classes, one in each step; label = raw id.
-SCENARIO = dict(task='1-1')
-CLASSES = ('background', 'cat', 'dog', 'horse')
-
-
-def save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-
-
-def random_masks(ids: Sequence[int], number: int = 20) -> List[np.ndarray]:
-    """Masks of 6 x 8 pixels, each with at most two of the raw ids."""
-    random = np.random.RandomState(0)
-    return [
-        random.choice(random.choice(ids, 2, replace=False),
-                      (6, 8)).astype(np.uint8) for _ in range(number)
-    ]
-
-
-def write_own(root: Path, masks: Sequence[np.ndarray]) -> dict:
-    """Images and masks in two folders; config of the dataset."""
-    for i, mask in enumerate(masks):
-        save(root / 'img' / f'{i:02d}.jpg', np.zeros((*mask.shape, 3),
-                                                     np.uint8))
-        save(root / 'ann' / f'{i:02d}.png', mask)
-    return dict(
-        type='BaseSegDataset',
-        data_root=str(root),
-        data_prefix=dict(img_path='img', seg_map_path='ann'),
-        metainfo=dict(classes=CLASSES))
-
-
-def write_voc(root: Path, masks: Sequence[np.ndarray]) -> dict:
-    write_own(root, masks)
-    names = ''.join(f'{i:02d}\n' for i in range(len(masks)))
-    (root / 'list.txt').write_text(names)
-    return dict(
-        type='IncrementalPascalVOCDataset',
-        data_root=str(root),
-        ann_file='list.txt',
-        data_prefix=dict(img_path='img', seg_map_path='ann'))
-
-
-def write_ade(root: Path, masks: Sequence[np.ndarray]) -> dict:
-    config = write_own(root, masks)
-    config.pop('metainfo')
-    return dict(config, type='IncrementalADE20KDataset')
-
-
-def write_cityscapes(root: Path, masks: Sequence[np.ndarray]) -> dict:
-    for i, mask in enumerate(masks):
-        stem = f'town/town_{i:02d}'
-        save(root / 'img' / f'{stem}_leftImg8bit.png',
-             np.zeros((*mask.shape, 3), np.uint8))
-        save(root / 'ann' / f'{stem}_gtFine_labelTrainIds.png', mask)
-    return dict(
-        type='IncrementalCityscapesDataset',
-        data_root=str(root),
-        data_prefix=dict(img_path='img', seg_map_path='ann'))
-
-
-def build(config: dict, step: int = 0, **kwargs: Any) -> Any:
-    init_default_scope('mmseg')
-    if not config['type'].startswith('Incremental'):
-        config = dict(type='IncrementalDataset', dataset=config)
-    kwargs.setdefault('scenario', SCENARIO)
-    # MMEngine collects garbage when it serialises, which takes its time.
-    kwargs.setdefault('serialize_data', False)
-    return DATASETS.build(dict(config, step=step, pipeline=PIPELINE, **kwargs))
-
-
-def outputs(dataset: Any) -> Dict[int, np.ndarray]:
-    """Labels after the pipeline, by the number in the file name."""
-    result = {}
-    for item in dataset:
-        sample = item['data_samples']
-        number = Path(sample.img_path).stem.split('_')
-        number = next(int(part) for part in number if part.isdigit())
-        result[number] = sample.gt_sem_seg.data[0].numpy()
-    return result
+_SMALL = runpy.run_path(str(Path(__file__).with_name('small_datasets.py')))
+CLASSES = _SMALL['CLASSES']
+PIPELINE = _SMALL['PIPELINE']
+SCENARIO = _SMALL['SCENARIO']
+build = _SMALL['build']
+outputs = _SMALL['outputs']
+random_masks = _SMALL['random_masks']
+write_ade = _SMALL['write_ade']
+write_cityscapes = _SMALL['write_cityscapes']
+write_own = _SMALL['write_own']
+write_voc = _SMALL['write_voc']
 
 
 def rule(masks: Sequence[np.ndarray],
@@ -341,77 +267,6 @@ def test_categories_of_images(tmp_path):
     ]
 
 
-@pytest.mark.parametrize('step', [0, 1, 2])
-def test_holdout_parts(tmp_path, step):
-    config = write_own(tmp_path, random_masks([0, 1, 2, 3], number=20))
-    parts = {
-        part:
-        set(
-            outputs(
-                build(
-                    config,
-                    step,
-                    holdout=dict(fraction=0.4, seed=3, part=part))))
-        for part in ('train', 'val')
-    }
-    everything = set(outputs(build(config, step)))
-    assert parts['train'] | parts['val'] == everything
-    assert not parts['train'] & parts['val']
-    # The split is of the images, so one is in the same part at every step.
-    held_out = set(np.random.RandomState(3).permutation(20)[:8].tolist())
-    assert parts['val'] == everything & held_out
-
-
-@pytest.mark.parametrize('holdout', [
-    dict(part='test'),
-    dict(fraction=0, part='val'),
-    dict(fraction=1.0, part='train')
-])
-def test_impossible_holdout(tmp_path, holdout):
-    config = write_own(tmp_path, random_masks([0, 1, 2, 3]))
-    with pytest.raises(IncrementalConfigError, match='0 < fraction < 1'):
-        build(config, holdout=holdout)
-
-
-def without(path: Path) -> None:
-    path.rename(path.with_name('elsewhere'))
-
-
-@pytest.mark.parametrize('write, missing, message', [
-    (write_voc, '.', "data_root='.*' is not a PascalVOCDataset.*exist"),
-    (write_voc, 'list.txt', 'list.txt does not exist; set data_root'),
-    (write_voc, 'img', '/img does not exist; set data_root'),
-    (write_voc, 'ann', '20 of 20 masks do not exist.*data_prefix'),
-    (write_voc, 'ann/03.png', "1 of 20 masks do not exist.*03.png'"),
-    (write_voc, 'img/03.jpg', r"1 of \d+ images of step 0 .*03.jpg'"),
-    (write_ade, '.', "data_root='.*' cannot be read: .*set data_root"),
-    (write_ade, 'ann', '20 of 20 masks do not exist'),
-    (write_cityscapes, '.', "data_root='.*' cannot be read: .*set data_root"),
-    (write_own, 'img', "data_root='.*' cannot be read: .*/img"),
-    (write_own, 'img/03.jpg', None),
-])
-def test_missing_files(tmp_path, write, missing, message):
-    root = tmp_path / 'root'
-    config = write(root, random_masks([0, 1, 2, 3]))
-    assert len(build(config)) > 0
-    without(root / missing if missing != '.' else root)
-    if message is None:
-        # Without a list the images that are there are the data set.
-        assert 3 not in outputs(build(config))
-        return
-    with pytest.raises(IncrementalConfigError, match=message):
-        build(config)
-
-
-def test_only_images_of_the_step_are_looked_for(tmp_path):
-    masks = [np.full((6, 8), label, np.uint8) for label in (1, 2, 3)]
-    config = write_voc(tmp_path, masks)
-    without(tmp_path / 'img' / '02.jpg')
-    assert len(build(config, scenario=dict(task=[[1], [3]]))) == 1
-    with pytest.raises(IncrementalConfigError, match='1 of 1 images of step'):
-        build(config, 1, scenario=dict(task=[[1], [3]]))
-
-
 def test_masks_with_ids_of_no_class(tmp_path):
     masks = random_masks([0, 1, 2, 3])
     masks[5][0, 0] = 9
@@ -425,35 +280,3 @@ def test_no_image_for_a_step(tmp_path):
     config = write_own(tmp_path, random_masks([0, 1, 2]))
     with pytest.raises(IncrementalConfigError, match='step 2 .* no image'):
         build(config, 2)
-
-
-def test_empty_root(tmp_path):
-    config = write_own(tmp_path, random_masks([0, 1, 2]))
-    config['img_suffix'] = '.bmp'
-    with pytest.raises(IncrementalConfigError, match='holds no image'):
-        build(config)
-
-
-@pytest.mark.parametrize('change, message', [
-    (dict(data_prefix=dict(img_path='img')), 'names no masks'),
-    (dict(colour='red'), "BaseSegDataset cannot be built.*'colour'"),
-    (dict(metainfo=dict(classes=CLASSES, palette=[[0, 0, 0]])),
-     'BaseSegDataset cannot be built.*palette'),
-])
-def test_config_that_is_wrong(tmp_path, change: dict, message: str):
-    config = write_own(tmp_path, random_masks([0, 1, 2, 3]))
-    with pytest.raises(IncrementalConfigError, match=message):
-        build({**config, **change})
-
-
-@pytest.mark.parametrize('dataset, message', [
-    (None, 'needs the key "dataset"'),
-    (dict(type='BaseSegDataset'), r"got \['data_root'\] beside"),
-])
-def test_where_arguments_belong(dataset: Optional[dict], message: str):
-    with pytest.raises(IncrementalConfigError, match=message):
-        build(
-            dict(
-                type='IncrementalDataset',
-                dataset=dataset,
-                **({} if dataset is None else dict(data_root='x'))))

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import torch
 from mmseg_incremental.engine.steps import evaluate_steps
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / 'tests' / 'configs' / 'tiny_shapes.py'
+CONFIGS = ROOT / 'tests' / 'configs'
 
 
 def free_port() -> int:
@@ -42,21 +43,28 @@ def run(command: Sequence[str], seconds: int) -> Tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@pytest.mark.slow
-def test_two_processes(tiny_cfg, shapes_root, tmp_path):
+def train_by_two(config: Path, work_dir: Path, shapes_root: Path, *args:
+                 str) -> str:
+    """Run ``tools/train.py`` by two processes and return what it printed."""
     if not torch.distributed.is_gloo_available():
         pytest.skip('this build of torch has no gloo')
-    work_dir = tmp_path / 'work'
     code, out, err = run([
         sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node', '2',
         '--master_addr', '127.0.0.1', '--master_port',
         str(free_port()),
         str(ROOT / 'tools' / 'train.py'),
-        str(CONFIG), '--launcher', 'pytorch', '--steps', '0-1', '--work-dir',
-        str(work_dir), '--cfg-options', f'data_root={shapes_root}',
-        'train_dataloader.batch_size=2', 'train_cfg.max_iters=2'
+        str(config), '--launcher', 'pytorch', '--steps', '0-1', '--work-dir',
+        str(work_dir), *args, '--cfg-options', f'data_root={shapes_root}',
+        'train_dataloader.batch_size=2'
     ], 240)
     assert code == 0, err[-3000:]
+    return out
+
+
+@pytest.mark.slow
+def test_two_processes(tiny_cfg, shapes_root, tmp_path):
+    work_dir = tmp_path / 'work'
+    out = train_by_two(CONFIGS / 'tiny_shapes.py', work_dir, shapes_root)
     # The table is printed once.
     assert out.count('Results: ') == 1
     results = json.loads((work_dir / 'results.json').read_text())
@@ -75,3 +83,28 @@ def test_two_processes(tiny_cfg, shapes_root, tmp_path):
     evaluate_steps(tiny_cfg(work_dir), steps=[0, 1])
     again = json.loads((work_dir / 'results.json').read_text())
     assert again == results
+
+
+@pytest.mark.slow
+def test_two_processes_resume_from_a_base_checkpoint(shapes_root, tmp_path):
+    config = CONFIGS / 'tiny_shapes_auxiliary.py'
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    train_by_two(config, whole, shapes_root)
+    # Step 1 as a power cut after its first iteration leaves it.
+    step = parts / 'step_1'
+    step.mkdir(parents=True)
+    shutil.copy(whole / 'step_1' / 'iter_1.pth', step)
+    (step / 'last_checkpoint').write_text(str(step / 'iter_1.pth'))
+    train_by_two(config, parts, shapes_root, '--resume', '--base-checkpoint',
+                 str(whole / 'step_0' / 'final.pth'))
+    weights, resumed = (
+        torch.load(root / 'step_1' / 'final.pth')['state_dict']
+        for root in (whole, parts))
+    assert weights['auxiliary_head.conv_seg.weight'].shape[0] == 20
+    assert list(weights) == list(resumed)
+    for key, value in weights.items():
+        assert torch.equal(value, resumed[key]), key
+    first, second = (
+        json.loads((root / 'results.json').read_text())['steps'][1]
+        for root in (whole, parts))
+    assert first['iou'] == second['iou']

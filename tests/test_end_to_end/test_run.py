@@ -9,8 +9,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmseg_incremental.datasets.shapes import SHAPES_CLASSES
-from mmseg_incremental.engine import build_scenario, run_steps
-from mmseg_incremental.engine.steps import train_step
+from mmseg_incremental.engine import build_scenario, run_steps, train_step
 
 KEYS = [
     'class_names', 'complete', 'conventions', 'dataset', 'method', 'setting',

@@ -37,6 +37,34 @@ def test_model_that_does_not(tiny_cfg, tmp_path, options, message):
         check_model(tiny_cfg(tmp_path, **options), 2)
 
 
+@pytest.mark.parametrize('options, message', [
+    ({'optim_wrapper.optimizer.type': 'SDG'}, "has type='SDG'.*mean 'SGD'"),
+    ({'optim_wrapper.optimizer.speed': 1}, "optim_wrapper=.*TypeError.*speed"),
+    ({'optim_wrapper.type': 'Wrapper'}, "optim_wrapper has type='Wrapper'"),
+    ({'param_scheduler.0.type': 'PolyRL'}, "scheduler has .*mean 'PolyLR'"),
+    ({'param_scheduler.0.powre': 1}, 'param_scheduler=.*TypeError.*powre'),
+    ({'train_cfg.type': 'IterBasedTrainLop'},
+     "train_cfg has type='IterBasedTrainLop'.*mean 'IterBasedTrainLoop'"),
+    ({'default_hooks.timer.type': 'Timer'},
+     "default_hooks.timer has type='Timer', which is not registered"),
+    ({'custom_hooks': [dict(type='ChanelsLastHook')]},
+     "custom_hooks has .*mean 'ChannelsLastHook'"),
+])  # yapf: disable
+def test_training_that_does_not(tiny_cfg, tmp_path, options, message):
+    with pytest.raises(IncrementalConfigError, match=message):
+        check_model(tiny_cfg(tmp_path, **options), 0)
+
+
+@pytest.mark.parametrize('schedulers', [
+    None, dict(type='ConstantLR', factor=0.5),
+    [dict(type='PolyLR', by_epoch=True, end=3, convert_to_iter_based=True)],
+])  # yapf: disable
+def test_schedules_that_work(tiny_cfg, tmp_path, schedulers):
+    cfg = tiny_cfg(tmp_path)
+    cfg.param_scheduler = schedulers
+    check_model(cfg, 0)
+
+
 def test_evaluation_data_is_needed(tiny_cfg, tmp_path):
     cfg = tiny_cfg(tmp_path, test_dataloader=None)
     with pytest.raises(IncrementalConfigError, match='test_dataloader is'):

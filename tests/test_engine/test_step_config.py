@@ -10,7 +10,6 @@ from mmseg.registry import MODELS
 from mmseg_incremental.engine import (build_step_cfg, build_test_cfg,
                                       load_config)
 from mmseg_incremental.engine.step_data import describe_resize
-from mmseg_incremental.engine.step_model import rename_types
 from mmseg_incremental.errors import IncrementalConfigError
 
 CE = dict(type='CrossEntropyLoss')
@@ -424,17 +423,6 @@ def test_config_of_mmseg(tmp_path: Path):
     model = MODELS.build(step_cfg.model)
     assert model.decode_head.conv_seg.out_channels == 151
     assert model.num_classes == 151
-
-
-def test_rename_types():
-    node = Config(
-        dict(
-            a=dict(type='SyncBN', b=[dict(type='SyncBN'), 1]),
-            c=(dict(type='ReLU'), ),
-            d=dict(type=int)))
-    rename_types(node._cfg_dict, dict(SyncBN='BN'))
-    assert node.a == dict(type='BN', b=[dict(type='BN'), 1])
-    assert node.c[0].type == 'ReLU' and node.d.type is int
 
 
 @pytest.mark.parametrize('step', [0, 1])

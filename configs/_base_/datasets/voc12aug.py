@@ -1,6 +1,5 @@
 # VOC 2012 with the masks of SBD: 10,582 training and 1,449 validation images.
 data_root = 'data/VOCdevkit/VOC2012'
-data_prefix = dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -25,7 +24,8 @@ train_dataloader = dict(
     dataset=dict(
         type='IncrementalPascalVOCDataset',
         data_root=data_root,
-        data_prefix=data_prefix,
+        data_prefix=dict(
+            img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
         ann_file='ImageSets/Segmentation/train_aug.txt',
         pipeline=train_pipeline))
 val_dataloader = dict(
@@ -36,7 +36,8 @@ val_dataloader = dict(
     dataset=dict(
         type='IncrementalPascalVOCDataset',
         data_root=data_root,
-        data_prefix=data_prefix,
+        data_prefix=dict(
+            img_path='JPEGImages', seg_map_path='SegmentationClassAug'),
         ann_file='ImageSets/Segmentation/val.txt',
         pipeline=test_pipeline))
 test_dataloader = val_dataloader

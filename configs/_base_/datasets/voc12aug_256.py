@@ -1,7 +1,6 @@
 # VOC 2012 at short side 256 for CPUs: random scale and crop of 192 pixels,
 # evaluation on whole images.
-data_root = 'data/VOCdevkit/VOC2012'
-data_prefix = dict(img_path='JPEGImages', seg_map_path='SegmentationClassAug')
+_base_ = './voc12aug.py'
 crop_size = (192, 192)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -25,25 +24,9 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='IncrementalPascalVOCDataset',
-        data_root=data_root,
-        data_prefix=data_prefix,
-        ann_file='ImageSets/Segmentation/train_aug.txt',
-        pipeline=train_pipeline))
+    drop_last=False,
+    sampler=dict(type='InfiniteSampler'),
+    dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='IncrementalPascalVOCDataset',
-        data_root=data_root,
-        data_prefix=data_prefix,
-        ann_file='ImageSets/Segmentation/val.txt',
-        pipeline=test_pipeline))
+    batch_size=1, num_workers=2, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IncrementalIoUMetric')
-test_evaluator = val_evaluator

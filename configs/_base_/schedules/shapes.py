@@ -1,8 +1,7 @@
+# Iterations in place of epochs, for the drawn shapes: warm-up, then poly.
+_base_ = './sgd_30e.py'
 log_processor = dict(by_epoch=False)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(
-        type='SGD', lr=0.25, momentum=0.9, weight_decay=0.0001, nesterov=True))
+optim_wrapper = dict(optimizer=dict(lr=0.25))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=50),
     dict(
@@ -13,21 +12,11 @@ param_scheduler = [
         begin=50,
         end=700)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=700, val_interval=700)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+train_cfg = dict(
+    _delete_=True, type='IterBasedTrainLoop', max_iters=700, val_interval=700)
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook',
-        by_epoch=False,
-        interval=100,
-        save_last=False,
-        max_keep_ckpts=1),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'))
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=100))
 incremental_step = dict(
     optim_wrapper=dict(optimizer=dict(lr=0.02)),
     param_scheduler=[

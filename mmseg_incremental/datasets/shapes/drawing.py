@@ -4,11 +4,11 @@ from typing import List, Optional, Tuple
 import cv2
 import numpy as np
 
+from mmseg_incremental.scenario import VOID
 from .glyphs import GLYPHS, SHAPES_CLASSES, Contours
 from .textures import DARK, contrasting_colour, texture
 
 SPLITS = ('train', 'val')
-VOID = 255
 SUPERSAMPLING = 4
 MIN_VISIBLE = 0.5
 MAX_TRIES = 20

@@ -11,7 +11,8 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .drawing import SPLITS, VOID, draw_picture
+from mmseg_incremental.scenario import VOID
+from .drawing import SPLITS, draw_picture
 from .glyphs import SHAPES_PALETTE
 
 PARAMETERS_FILE = 'shapes.json'

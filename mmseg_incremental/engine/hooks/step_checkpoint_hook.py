@@ -4,11 +4,12 @@ import os.path as osp
 import time
 from typing import Optional
 
-from mmengine.dist import barrier, is_main_process
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..distributed import on_main_process
 from ..run_check import count_images
 from ..stock_config import DEPLOY_CONFIG, write_deploy_config
 
@@ -97,10 +98,11 @@ class StepCheckpointHook(Hook):
             save_optimizer=False,
             save_param_scheduler=False)
         self.finishing = False
-        if is_main_process():
-            write_deploy_config(runner.cfg,
-                                osp.join(runner.work_dir, DEPLOY_CONFIG))
-            os.replace(
-                osp.join(runner.work_dir, partial),
-                osp.join(runner.work_dir, FINAL))
-        barrier()
+        on_main_process(_publish, runner.cfg, osp.join(runner.work_dir,
+                                                       partial))
+
+
+def _publish(cfg: Config, partial: str) -> None:
+    folder = osp.dirname(partial)
+    write_deploy_config(cfg, osp.join(folder, DEPLOY_CONFIG))
+    os.replace(partial, osp.join(folder, FINAL))

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from mmseg_incremental.class_orders import (PUBLISHED_ORDERS, close_match,
-                                            get_class_order, to_labels)
 from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.scenario import PUBLISHED_ORDERS, get_class_order
 
 NAMES = ('background', 'cat', 'dog', 'horse')
 # the last 50 classes of MiB's 100-50 tasks, which it lists in ascending order
@@ -86,18 +85,3 @@ def test_class_order_list(order):
 def test_class_order_errors(order, message):
     with pytest.raises(IncrementalConfigError, match=message):
         get_class_order(order, 3, NAMES)
-
-
-def test_labels_of_names_without_class_names():
-    with pytest.raises(
-            IncrementalConfigError,
-            match=r"scenario.task holds 'cat'.*class_names, which is not set"):
-        to_labels('scenario.task', ['cat'], 3, None)
-
-
-def test_close_match():
-    assert close_match(
-        'disjont',
-        ('overlapped', 'disjoint')) == (" (did you mean 'disjoint'?)")
-    assert close_match('xyz', ('overlapped', 'disjoint')) == ''
-    assert close_match(None, ()) == ''

@@ -1,30 +1,12 @@
 """Which classes a step has, how labels map and which images belong to it."""
-import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from mmseg_incremental.class_orders import (close_match, get_class_order,
-                                            is_integer, is_list, to_labels)
 from mmseg_incremental.errors import IncrementalConfigError
-
-VOID = 255
-"""The label of pixels that no loss and no metric counts."""
-
-SETTINGS = ('overlapped', 'disjoint', 'sequential')
-
-PROTOCOLS = dict(
-    plop=dict(future='background', void='ignore', eval_images='seen'),
-    mib=dict(future='ignore', void='background', eval_images='seen'),
-    ssul=dict(future='ignore', void='ignore', eval_images='all'))
-"""What the published codes do with the pixels and images that the setting
-leaves open."""
-
-OPTIONS = dict(
-    future=('background', 'ignore'),
-    void=('ignore', 'background'),
-    eval_images=('seen', 'all'),
-    background=('evaluate', 'ignore'))
+from .labels import VOID, check_classes, is_integer, is_list
+from .protocols import SETTINGS, check_choice, resolve_options
+from .tasks import build_steps
 
 
 class ClassIncrementalScenario:
@@ -45,17 +27,9 @@ class ClassIncrementalScenario:
       that every image belongs to one step.
     - ``sequential``: the images of ``disjoint``, old classes keep their label.
 
-    Protocols, each a choice of ``future``, ``void`` and ``eval_images``, any
-    of which can be set on its own:
-
-    - ``plop``: background, ignore, seen. `PLOP
-      <https://arxiv.org/abs/2011.11390>`_, RCIL, EWF; DKD on VOC.
-    - ``mib``: ignore, background, seen. MiB and SDR. On ADE20K MiB also
-      leaves out the background: ``background='ignore'``.
-    - ``ssul``: ignore, ignore, all. `SSUL <https://arxiv.org/abs/2106.11562>`_
-      evaluates every image at every step.
-
-    All of them agree at the last step. Their means over steps do not compare.
+    A protocol is a choice of ``future``, ``void`` and ``eval_images``, any of
+    which can be set on its own; :data:`PROTOCOLS` says what each of the
+    published ones chose.
 
     Args:
         num_classes (int): The number of foreground classes, 1 to 254.
@@ -68,11 +42,11 @@ class ClassIncrementalScenario:
         setting (str): One of the settings above. Defaults to 'overlapped'.
         class_order (int | str | Sequence[int | str], optional): The order in
             which a named task introduces the classes, see
-            :func:`~mmseg_incremental.class_orders.get_class_order`. Defaults
+            :func:`~mmseg_incremental.scenario.get_class_order`. Defaults
             to None, the natural order.
         class_names (Sequence[str], optional): The ``num_classes + 1`` names,
             the background's first. Defaults to None.
-        protocol (str): One of the protocols above. Defaults to 'plop'.
+        protocol (str): 'plop', 'mib' or 'ssul'. Defaults to 'plop'.
         future (str, optional): What future and never learned classes are in
             evaluation, 'background' or 'ignore'. Defaults to None, the
             protocol's choice.
@@ -112,9 +86,9 @@ class ClassIncrementalScenario:
                  void: Optional[str] = None,
                  eval_images: Optional[str] = None,
                  background: str = 'evaluate') -> None:
-        _check_classes(num_classes, class_names)
-        _check_choice('setting', setting, SETTINGS)
-        options = _resolve_options(
+        check_classes(num_classes, class_names)
+        check_choice('setting', setting, SETTINGS)
+        options = resolve_options(
             protocol,
             future=future,
             void=void,
@@ -122,15 +96,11 @@ class ClassIncrementalScenario:
             background=background)
         if class_names is not None:
             class_names = tuple(class_names)
-        if isinstance(task, str):
-            order = get_class_order(class_order, num_classes, class_names)
-            steps = _cut(order, _step_sizes(task, num_classes))
-        else:
-            _check_no_order(class_order)
-            steps = _explicit_steps(task, num_classes, class_names)
+        steps = build_steps(task, num_classes, class_order, class_names)
+        if not isinstance(task, str):
             task = steps
         if is_list(class_order):
-            class_order = order
+            class_order = sum(steps, ())
         elif is_integer(class_order):
             class_order = int(class_order)
         steps = ((0, ) + steps[0], ) + steps[1:]
@@ -301,108 +271,3 @@ class ClassIncrementalScenario:
                 f'{self.num_classes} classes has the steps 0 to '
                 f'{len(self) - 1}, use one of these.')
         return int(t)
-
-
-def _check_classes(num_classes: int,
-                   class_names: Optional[Sequence[str]]) -> None:
-    """See that labels fit into a uint8 mask and that names are usable."""
-    if not is_integer(num_classes) or not 1 <= num_classes < VOID:
-        raise IncrementalConfigError(
-            f'scenario.num_classes={num_classes!r} is no number of classes: '
-            f'give the foreground classes as an integer from 1 to {VOID - 1}.')
-    if class_names is None:
-        return
-    if not is_list(class_names) or len(class_names) != num_classes + 1:
-        given = (f'has {len(class_names)} names'
-                 if is_list(class_names) else f'is {class_names!r}')
-        raise IncrementalConfigError(
-            f'scenario.class_names {given}, but num_classes='
-            f'{num_classes} wants {num_classes + 1}: list the background '
-            'first, then every foreground class.')
-    for name in class_names:
-        if not isinstance(name, str) or list(class_names).count(name) > 1:
-            raise IncrementalConfigError(
-                f'scenario.class_names holds {name!r}, which is no string or '
-                'not unique: give every class a name of its own.')
-
-
-def _check_choice(key: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise IncrementalConfigError(
-            f'scenario.{key}={value!r} is unknown: use one of '
-            f'{", ".join(map(repr, allowed))}{close_match(value, allowed)}.')
-
-
-def _resolve_options(protocol: str, **given: Optional[str]) -> Dict[str, str]:
-    """The options that are given, the others as the protocol has them."""
-    _check_choice('protocol', protocol, tuple(PROTOCOLS))
-    options = dict(PROTOCOLS[protocol])
-    options.update((k, v) for k, v in given.items() if v is not None)
-    for key, allowed in OPTIONS.items():
-        _check_choice(key, options.get(key), allowed)
-    return options
-
-
-def _check_no_order(class_order: Any) -> None:
-    if class_order is not None:
-        raise IncrementalConfigError(
-            f'scenario.class_order={class_order!r} cannot be used where '
-            'scenario.task lists the steps: the lists are the order, remove '
-            'class_order.')
-
-
-def _step_sizes(task: str, num_classes: int) -> List[int]:
-    """Numbers of foreground classes a step of a named task."""
-    if task == 'offline':
-        return [num_classes]
-    match = re.fullmatch(r'(\d+)-(\d+)', '15-1' if task == '15-5s' else task)
-    if match is None:
-        candidates = ['offline'] + re.findall(r'\d+-\d+', task)
-        raise IncrementalConfigError(
-            f"scenario.task={task!r} is no task: use 'B-I' (B base classes, "
-            "then I a step, such as '15-1'), 'offline' or a list of steps"
-            f'{close_match(task, candidates)}.')
-    base, increment = map(int, match.groups())
-    rest = num_classes - base
-    if base < 1 or rest < 1:
-        raise IncrementalConfigError(
-            f'scenario.task={task!r} starts with {base} of {num_classes} '
-            f"classes: start with 1 to {num_classes - 1}, or use 'offline' "
-            'to learn all of them in one step.')
-    if increment < 1 or rest % increment:
-        divisors = [i for i in range(1, rest + 1) if rest % i == 0]
-        raise IncrementalConfigError(
-            f'scenario.task={task!r} leaves {rest} of {num_classes} classes '
-            f'after the base ones, which steps of {increment} do not fill: '
-            f'use an increment of {", ".join(map(str, divisors))}, or list '
-            'the steps.')
-    return [base] + [increment] * (rest // increment)
-
-
-def _cut(order: Tuple[int, ...],
-         sizes: Sequence[int]) -> Tuple[Tuple[int, ...], ...]:
-    """Cut a class order into steps."""
-    ends = np.cumsum(sizes).tolist()
-    return tuple(order[end - size:end] for end, size in zip(ends, sizes))
-
-
-def _explicit_steps(
-        task: Any, num_classes: int,
-        class_names: Optional[Sequence[str]]) -> Tuple[Tuple[int, ...], ...]:
-    """Foreground labels of the steps that a config lists."""
-    if not is_list(task) or not all(is_list(step) for step in task):
-        raise IncrementalConfigError(
-            f'scenario.task={task!r} is neither a name nor a list of steps: '
-            "use a name such as '15-1', or a list with a list of classes a "
-            "step, such as [['cat', 'dog'], ['horse']].")
-    if not len(task) or not all(len(step) for step in task):
-        raise IncrementalConfigError(
-            f'scenario.task={task!r} has no step or a step without classes: '
-            'list at least one foreground class a step.')
-    flat = [item for step in task for item in step]
-    labels = to_labels('scenario.task', flat, num_classes, class_names)
-    if 0 in labels:
-        raise IncrementalConfigError(
-            f'scenario.task lists the background ({flat[labels.index(0)]!r}): '
-            'leave it out, it belongs to step 0.')
-    return _cut(tuple(labels), [len(step) for step in task])

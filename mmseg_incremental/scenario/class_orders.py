@@ -1,11 +1,10 @@
 """Orders in which the classes are introduced, and how a config names them."""
-import difflib
-from numbers import Integral
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.errors import IncrementalConfigError, close_match
+from .labels import is_integer, is_list, to_labels
 
 _ADE_B = (1, 9, 14, 18, 22, 24, 25, 27, 28, 29, 32, 38, 42, 45, 46, 47, 48, 49,
           54, 56, 58, 61, 62, 63, 69, 74, 75, 76, 77, 81, 82, 84, 90, 93, 96,
@@ -36,70 +35,6 @@ PUBLISHED_ORDERS = dict(ade_a=tuple(range(1, 151)), ade_b=_ADE_B, ade_c=_ADE_C)
 100-50, 100-10 and 50-50: cut at these sizes, it gives the sets of classes
 that MiB lists for each of them. Within a step the order only decides the
 head indices."""
-
-
-def close_match(value: Any, allowed: Sequence[str]) -> str:
-    """The end of an error message that suggests what was meant.
-
-    Args:
-        value (Any): What the user wrote.
-        allowed (Sequence[str]): What could have been written.
-
-    Returns:
-        str: ``" (did you mean 'x'?)"``, or an empty string where nothing in
-        ``allowed`` is close.
-    """
-    match = difflib.get_close_matches(str(value), allowed, n=1)
-    return f' (did you mean {match[0]!r}?)' if match else ''
-
-
-def is_integer(value: Any) -> bool:
-    """Whether ``value`` is an integer, of Python or numpy, and not a bool."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def is_list(value: Any) -> bool:
-    """Whether ``value`` is an ordered collection other than a string."""
-    return isinstance(
-        value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
-
-
-def to_labels(key: str, classes: Sequence[Union[int, str]], num_classes: int,
-              class_names: Optional[Sequence[str]]) -> List[int]:
-    """Turn class names or dataset labels into distinct dataset labels.
-
-    Args:
-        key (str): The config key the classes come from, for the messages.
-        classes (Sequence[int | str]): Names or labels, the background
-            included where it is given.
-        num_classes (int): The number of foreground classes.
-        class_names (Sequence[str], optional): The ``num_classes + 1`` names,
-            the background's first. Needed where ``classes`` has names.
-
-    Returns:
-        List[int]: The labels, 0 to ``num_classes``, in the given order.
-
-    Raises:
-        IncrementalConfigError: If a class is unknown or listed twice.
-    """
-    labels: List[int] = []
-    for item in classes:
-        if is_integer(item) and 0 <= item <= num_classes:
-            label = int(item)
-        elif isinstance(item, str) and item in (class_names or ()):
-            label = list(class_names).index(item)
-        else:
-            allowed = (f'a label from 1 to {num_classes}' +
-                       (' or one of class_names' if class_names else
-                        ' (names need class_names, which is not set)'))
-            raise IncrementalConfigError(
-                f'{key} holds {item!r}, which is no class of this data set: '
-                f'use {allowed}{close_match(item, class_names or ())}.')
-        if label in labels:
-            raise IncrementalConfigError(
-                f'{key} holds {item!r} twice: list every class once.')
-        labels.append(label)
-    return labels
 
 
 def get_class_order(
