@@ -1,5 +1,7 @@
+import logging
 import os
 import os.path as osp
+import shutil
 from typing import List, Optional, Sequence
 
 import torch
@@ -14,6 +16,7 @@ from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
 from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, final_checkpoint, step_dir
+from .step_hooks import IMPORTANCE_FILE
 from .step_model import method_name
 from .stock_config import DEPLOY_CONFIG, write_deploy_config
 
@@ -43,15 +46,16 @@ def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
     names = _checked_names(checkpoint, wanted, f'{option} {path}')
     model_cfg = build_step_cfg(cfg, 0).model
     check_fit(model_cfg, checkpoint['state_dict'], f'{option} {path}')
-    if names is not None and names != list(wanted):
+    reordered = names is not None and names != list(wanted)
+    if reordered:
         model = MODELS.build(without_pretrained(model_cfg))
         model.grow_state_dict(checkpoint['state_dict'], names, wanted)
-    return dict(
-        meta=_step_meta(cfg, checkpoint['meta'], scenario),
-        state_dict=checkpoint['state_dict'])
+    meta = _step_meta(cfg, checkpoint['meta'], scenario)
+    meta['incremental']['reordered'] = reordered
+    return dict(meta=meta, state_dict=checkpoint['state_dict'])
 
 
-def adopt_base_checkpoint(cfg: Config, checkpoint: dict) -> None:
+def adopt_base_checkpoint(cfg: Config, checkpoint: dict, path: str) -> None:
     """Write the work dir of step 0 as training would have left it.
 
     To be called by one process alone.
@@ -59,14 +63,31 @@ def adopt_base_checkpoint(cfg: Config, checkpoint: dict) -> None:
     Args:
         cfg (Config): Config of the run.
         checkpoint (dict): What :func:`prepare_base_checkpoint` returned.
+        path (str): Where it was read. What the weight regularizers of its
+            run have left beside it is taken over.
     """
     target = final_checkpoint(cfg, 0)
     mkdir_or_exist(step_dir(cfg, 0))
     write_deploy_config(
         build_step_cfg(cfg, 0), osp.join(step_dir(cfg, 0), DEPLOY_CONFIG))
+    importance = osp.join(osp.dirname(path), IMPORTANCE_FILE)
+    if osp.isfile(importance):
+        _adopt_importance(cfg, checkpoint, importance)
     torch.save(checkpoint, f'{target}.partial')
     os.replace(f'{target}.partial', target)
     print_log(f'Step 0: the base checkpoint becomes {target}')
+
+
+def _adopt_importance(cfg: Config, checkpoint: dict, path: str) -> None:
+    """Take over an importance file, whose rows are in the order it has."""
+    if checkpoint['meta']['incremental'].get('reordered'):
+        print_log(
+            f'{path} is not taken over, as its classes have another order '
+            'than step 0: the base classes are not protected by it',
+            logger='current',
+            level=logging.WARNING)
+        return
+    shutil.copy(path, osp.join(step_dir(cfg, 0), IMPORTANCE_FILE))
 
 
 def _checked_names(checkpoint: dict, wanted: Sequence[str],

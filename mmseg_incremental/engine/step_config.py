@@ -1,6 +1,6 @@
 import copy
 import os.path as osp
-from typing import List, Optional
+from typing import Optional
 
 from mmengine.config import Config, ConfigDict
 
@@ -8,9 +8,8 @@ from mmseg_incremental.scenario import ClassIncrementalScenario
 from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_data import fold_data
-from .step_model import build_step_model, check_method, method_name
-
-FINAL_CHECKPOINT = 'final.pth'
+from .step_hooks import FINAL_CHECKPOINT, later_step_hooks, step_hooks
+from .step_model import build_step_model, check_method
 
 
 def step_dir(cfg: Config, step: int) -> str:
@@ -47,10 +46,11 @@ def build_step_cfg(cfg: Config, step: int) -> Config:
     step_cfg.model = build_step_model(step_cfg, scenario, step)
     fold_data(step_cfg, scenario, step)
     _fold_loops(step_cfg)
-    step_cfg.custom_hooks = [
-        *(step_cfg.get('custom_hooks') or []),
-        *_step_hooks(cfg, step_cfg.model, scenario, step)
-    ]
+    hooks = step_hooks(cfg, scenario, step)
+    if step > 0:
+        hooks += later_step_hooks(cfg, scenario, step, step_dir(cfg, step - 1),
+                                  _teacher_model(cfg, scenario, step))
+    step_cfg.custom_hooks = [*(step_cfg.get('custom_hooks') or []), *hooks]
     step_cfg.resume = False
     step_cfg.load_from = cfg.get('load_from')
     if step > 0:
@@ -85,34 +85,15 @@ def _fold_loops(cfg: Config) -> None:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
 
 
-def _step_hooks(cfg: Config, model: ConfigDict,
-                scenario: ClassIncrementalScenario,
-                step: int) -> List[ConfigDict]:
-    """Hooks that make the run of a config that of one step."""
-    hooks = [
-        dict(
-            type='StepCheckpointHook',
-            step=step,
-            method=method_name(cfg),
-            scenario=scenario.to_dict(),
-            pretrained_left_out=cfg.get('pretrained_left_out')),
-        dict(type='InvalidLossHook')
-    ]
-    if step > 0:
-        seen = scenario.names(scenario.seen(step))
-        hooks.append(dict(type='ClassifierGrowthHook', classes=list(seen)))
-    if step > 0 and model.distillation:
-        teacher = without_pretrained(
-            build_step_model(
-                _with_step_overrides(cfg, step - 1), scenario, step - 1))
-        # It learns nothing.
-        teacher.pop('distillation', None)
-        hooks.append(
-            dict(
-                type='TeacherSnapshotHook',
-                model=teacher,
-                checkpoint=final_checkpoint(cfg, step - 1)))
-    return [ConfigDict(hook) for hook in hooks]
+def _teacher_model(cfg: Config, scenario: ClassIncrementalScenario,
+                   step: int) -> ConfigDict:
+    """Config of the model of the step before, which learns nothing."""
+    model = without_pretrained(
+        build_step_model(
+            _with_step_overrides(cfg, step - 1), scenario, step - 1))
+    for key in ('distillation', 'label_completion'):
+        model.pop(key, None)
+    return model
 
 
 def build_test_cfg(cfg: Config,

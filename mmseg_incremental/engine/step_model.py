@@ -15,8 +15,9 @@ SEGMENTORS = {
     'EncoderDecoder': 'IncrementalEncoderDecoder',
     'CascadeEncoderDecoder': 'IncrementalCascadeEncoderDecoder',
 }
-METHOD_KEYS = ('name', 'joint', 'classification', 'distillation',
-               'classifier_init')
+METHOD_KEYS = ('name', 'joint', 'base_classification', 'classification',
+               'classifier_init', 'distillation', 'label_completion',
+               'weight_regularizers', 'weight_fusion', 'fixed_old_classifier')
 # Classification losses that a method's own takes the place of.
 REPLACED_LOSSES = ('CrossEntropyLoss', )
 # What a method's loss takes over from it, as far as it has the arguments.
@@ -70,8 +71,9 @@ def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
             f'model.type={model.type!r} cannot learn new classes; allowed '
             f'are {", ".join(SEGMENTORS)}.')
     model.type = SEGMENTORS.get(model.type, model.type)
-    method = cfg.get('method', ConfigDict()) if step > 0 else ConfigDict()
-    classification = method.get('classification')
+    method = cfg.get('method', ConfigDict())
+    classification = method.get('classification' if step >
+                                0 else 'base_classification')
     for head in head_configs(model):
         if head.type in CLASS_AGNOSTIC_HEADS:
             continue
@@ -83,7 +85,19 @@ def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
     if step > 0:
         model.distillation = copy.deepcopy(method.get('distillation') or [])
         model.classifier_init = method.get('classifier_init', 'random')
+        _add_label_completion(model, method, len(scenario.seen(step)))
     return model
+
+
+def _add_label_completion(model: ConfigDict, method: ConfigDict,
+                          num_seen: int) -> None:
+    """Put the method's label completion into a model config, in place."""
+    completion = copy.deepcopy(method.get('label_completion'))
+    if completion is None:
+        return
+    if _takes(completion.type, 'num_seen'):
+        completion.num_seen = num_seen
+    model.label_completion = completion
 
 
 def _cut_class_weights(head: ConfigDict) -> None:

@@ -62,7 +62,7 @@ def run_steps(cfg: Config,
             cfg.pretrained_left_out = resolve_pretrained(cfg)
     claim_work_dir(cfg)
     if base is not None:
-        on_main_process(adopt_base_checkpoint, cfg, base)
+        on_main_process(adopt_base_checkpoint, cfg, base, base_checkpoint)
     results = {}
     for step in steps:
         if not osp.isfile(final_checkpoint(cfg, step)):

@@ -35,9 +35,9 @@ def to_stock_model(model: ConfigDict) -> ConfigDict:
     """
     model = without_pretrained(model)
     model.type = _STOCK_SEGMENTORS.get(model.type, model.type)
-    model.pop('distillation', None)
-    model.pop('classifier_init', None)
-    model.pop('norm_eval', None)
+    for key in ('distillation', 'label_completion', 'classifier_init',
+                'norm_eval'):
+        model.pop(key, None)
     for head in head_configs(model):
         _to_stock_head(head)
     rename_types(model, PLAIN_NORMS)

@@ -1,14 +1,24 @@
 from .classifier_growth import GROWABLE_HEADS
 from .classifier_init import CLASSIFIER_INITS
 from .heads import INCREMENTAL_HEADS, IncrementalHeadMixin
-from .losses import (DistillationLoss, UnbiasedCrossEntropyLoss,
-                     UnbiasedDistillationLoss)
+from .importance import (ElasticWeightConsolidation, PathIntegral,
+                         RiemannianWalk)
+from .label_completion import BaseLabelCompleter, EntropyPseudoLabels
+from .losses import (DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
+                     SigmoidCrossEntropyLoss, SigmoidDistillationLoss,
+                     UnbiasedCrossEntropyLoss, UnbiasedDistillationLoss)
 from .segmentor import (IncrementalCascadeEncoderDecoder,
                         IncrementalEncoderDecoder)
+from .weight_fusion import EndpointsWeightFusion
+from .weight_regularizer import BaseWeightRegularizer
 
 __all__ = [
-    'CLASSIFIER_INITS', 'DistillationLoss', 'GROWABLE_HEADS',
+    'BaseLabelCompleter', 'BaseWeightRegularizer', 'CLASSIFIER_INITS',
+    'DistillationLoss', 'ElasticWeightConsolidation', 'EndpointsWeightFusion',
+    'EntropyPseudoLabels', 'FeatureDistillationLoss', 'GROWABLE_HEADS',
     'INCREMENTAL_HEADS', 'IncrementalCascadeEncoderDecoder',
-    'IncrementalEncoderDecoder', 'IncrementalHeadMixin',
-    'UnbiasedCrossEntropyLoss', 'UnbiasedDistillationLoss'
+    'IncrementalEncoderDecoder', 'IncrementalHeadMixin', 'LocalPODLoss',
+    'PathIntegral', 'RiemannianWalk', 'SigmoidCrossEntropyLoss',
+    'SigmoidDistillationLoss', 'UnbiasedCrossEntropyLoss',
+    'UnbiasedDistillationLoss'
 ]

@@ -1,9 +1,6 @@
-from typing import (Any, Dict, Iterable, List, NamedTuple, Optional, Sequence,
-                    Tuple)
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmseg.models.losses import CrossEntropyLoss
-from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from mmseg.utils import SampleList, add_prefix
 from torch import Tensor, nn
@@ -12,23 +9,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmseg_incremental.errors import IncrementalConfigError
 from .classifier_growth import (check_growable, enable_growth, grow_classifier,
                                 predicts_classes)
-from .losses import BaseDistillationLoss, StepOutputs, UnbiasedCrossEntropyLoss
-
-# Fields of StepOutputs that each head has of its own.
-HEAD_OUTPUTS = frozenset(('logits', 'seg_logits'))
-
-
-class HeadOutput(NamedTuple):
-    """What one head computed.
-
-    Args:
-        name (str): Its name in the log, for example 'decode' or 'aux_0'.
-        head (nn.Module): The head itself.
-        logits (Tensor): Its output, of shape (B, C, h, w).
-    """
-    name: str
-    head: nn.Module
-    logits: Tensor
+from .distiller import Distiller, upsample
+from .losses import StepOutputs
+from .network_outputs import forward_outputs
+from .step_labels import stack_labels, weighted_pixels, with_labels
 
 
 class IncrementalMixin:
@@ -41,17 +25,17 @@ class IncrementalMixin:
 
     .. code-block:: text
 
-        loss(): extract_feat() -> forward_heads() -> head.loss_by_feat()
+        loss(): teacher's extract_feat() -> forward_heads()
+                label completion
+                extract_feat() -> forward_heads() -> head.loss_by_feat()
                                                   -> distillation losses
-
-    Distillation losses that read the outputs of a head alone apply to every
-    head that predicts classes. Those that read features, which all heads
-    share, count once: with the decode head, the last one of a cascade. All
-    are scaled by the weight of that head's own loss.
 
     Args:
         distillation (Sequence[dict], optional): Configs of the losses between
-            teacher and student. Defaults to None.
+            teacher and student, see :class:`Distiller`. Defaults to None.
+        label_completion (dict, optional): Config of a
+            :class:`BaseLabelCompleter`, which fills old classes into the
+            labels of every head. Defaults to None.
         classifier_init (str): How the new rows of a grown classifier start:
             'random', 'zeros' or 'background' (MiB's). Defaults to
             'background'.
@@ -67,6 +51,7 @@ class IncrementalMixin:
     def __init__(self,
                  *args: Any,
                  distillation: Optional[Sequence[dict]] = None,
+                 label_completion: Optional[dict] = None,
                  classifier_init: str = 'background',
                  norm_eval: bool = False,
                  **kwargs: Any) -> None:
@@ -75,8 +60,9 @@ class IncrementalMixin:
         for _, head in self.named_heads():
             check_growable(head)
             enable_growth(head, classifier_init)
-        self.distillation = nn.ModuleList(
-            MODELS.build(cfg) for cfg in distillation or ())
+        self.distillation = Distiller(distillation)
+        self.label_completion = label_completion and MODELS.build(
+            label_completion)
         self.teacher: Optional[IncrementalMixin] = None
 
     def train(self, mode: bool = True) -> 'IncrementalMixin':
@@ -139,6 +125,11 @@ class IncrementalMixin:
             if predicts_classes(head) and key in state_dict:
                 grow_classifier(head, state_dict, f'{name}.', source, target)
 
+    @property
+    def needs_teacher(self) -> bool:
+        """bool: Whether something reads what the teacher says."""
+        return len(self.distillation) > 0 or self.label_completion is not None
+
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict:
         """Calculate losses from a batch of inputs and data samples.
 
@@ -151,91 +142,72 @@ class IncrementalMixin:
             distillation, for example 'decode.loss_unkd'.
 
         Raises:
-            IncrementalConfigError: If there are distillation losses, but no
-                teacher.
+            IncrementalConfigError: If a part needs a teacher, but there is
+                none.
         """
-        if not len(self.distillation):
+        if not self.needs_teacher:
             return super().loss(inputs, data_samples)
-        if self.teacher is None:
-            raise IncrementalConfigError(
-                'model.distillation has losses, but the model has no teacher '
-                'to learn from; add the hook TeacherSnapshotHook to '
-                'custom_hooks, or leave model.distillation out.')
         size = data_samples[0].gt_sem_seg.shape
-        teacher_features, teacher_logits = self._run_teacher(inputs)
-        features = tuple(self.extract_feat(inputs))
+        shared, taught = self._run_teacher(inputs)
+        pixel_weight = None
+        if self.label_completion is not None:
+            labels, pixel_weight = self.label_completion.complete(
+                *self._labels(data_samples, taught))
+            data_samples = with_labels(data_samples, labels)
         losses = dict()
-        for name, head, logits in self.forward_heads(features):
-            head_losses = head.loss_by_feat(logits, data_samples)
+        _, runs = forward_outputs(self, inputs,
+                                  self.distillation.reads | {'logits'})
+        for run, outputs in runs:
+            with weighted_pixels(run.head, pixel_weight):
+                head_losses = run.head.loss_by_feat(run.logits, data_samples)
             head_losses.update(
-                self._distill(
-                    head, StepOutputs(features, logits),
-                    StepOutputs(teacher_features, teacher_logits.get(name)),
-                    size))
-            losses.update(add_prefix(head_losses, name))
+                self.distillation(run.head, run.head is self._last_head,
+                                  outputs, taught.get(run.name, shared), size))
+            losses.update(add_prefix(head_losses, run.name))
         return losses
+
+    def observe_labels(self, inputs: Tensor, data_samples: SampleList) -> None:
+        """Show a batch to the label completer, before the first iteration.
+
+        Args:
+            inputs (Tensor): Images of shape (B, 3, H, W).
+            data_samples (list[:obj:`SegDataSample`]): Their labels.
+        """
+        _, taught = self._run_teacher(inputs)
+        self.label_completion.observe(*self._labels(data_samples, taught))
 
     @torch.no_grad()
     def _run_teacher(
             self,
-            inputs: Tensor) -> Tuple[Tuple[Tensor, ...], Dict[str, Tensor]]:
-        """Features, and logits by head if a loss reads them."""
-        features = tuple(self.teacher.extract_feat(inputs))
-        if not _read_any(self.distillation, HEAD_OUTPUTS):
-            return features, {}
-        outputs = self.teacher.forward_heads(features)
-        return features, {output.name: output.logits for output in outputs}
+            inputs: Tensor) -> Tuple[StepOutputs, Dict[str, StepOutputs]]:
+        """What the teacher's heads share, and their outputs by name."""
+        if self.teacher is None:
+            raise IncrementalConfigError(
+                'model.distillation or model.label_completion is set, but the '
+                'model has no teacher to learn from; add the hook '
+                'TeacherSnapshotHook to custom_hooks, or leave them out.')
+        reads = self.distillation.reads
+        if self.label_completion is not None:
+            reads |= {'logits'}
+        shared, runs = forward_outputs(self.teacher, inputs, reads)
+        return shared, {run.name: outputs for run, outputs in runs}
 
-    def _distill(self, head: nn.Module, student: StepOutputs,
-                 teacher: StepOutputs, size: Sequence[int]) -> dict:
-        """Compare teacher and student at one head."""
-        chosen = self._losses_at(head)
-        if _read_any(chosen, ('seg_logits', )):
-            student = _upsample(student, size, head.align_corners)
-            teacher = _upsample(teacher, size, head.align_corners)
-        scale = _loss_weight(head)
-        losses = dict()
-        for loss in chosen:
-            value = scale * loss(student, teacher)
-            losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
-        return losses
+    def _labels(self, data_samples: SampleList,
+                taught: Dict[str, StepOutputs]) -> Tuple[Tensor, Tensor]:
+        """Labels, and the logits of the teacher's last head beside them."""
+        labels = stack_labels(data_samples)
+        logits = list(taught.values())[self._num_stages - 1].logits
+        return labels, upsample(logits, labels.shape[1:],
+                                self._last_head.align_corners)
 
-    def _losses_at(self, head: nn.Module) -> List[BaseDistillationLoss]:
+    @property
+    def _last_head(self) -> nn.Module:
+        """The decode head that predicts, the last one of a cascade."""
         last = self.decode_head
-        if isinstance(last, nn.ModuleList):
-            last = last[-1]
-        is_last, has_classes = head is last, predicts_classes(head)
-        return [
-            loss for loss in self.distillation
-            if (has_classes if _reads_head_alone(loss) else is_last)
-        ]
+        return last[-1] if isinstance(last, nn.ModuleList) else last
 
-
-def _read_any(losses: Iterable[BaseDistillationLoss],
-              fields: Iterable[str]) -> bool:
-    return any(not set(fields).isdisjoint(loss.reads) for loss in losses)
-
-
-def _reads_head_alone(loss: BaseDistillationLoss) -> bool:
-    return bool(loss.reads) and HEAD_OUTPUTS.issuperset(loss.reads)
-
-
-def _upsample(outputs: StepOutputs, size: Sequence[int],
-              align_corners: bool) -> StepOutputs:
-    """Resize logits to the labels as ``loss_by_feat`` does."""
-    return outputs._replace(
-        seg_logits=resize(
-            outputs.logits,
-            size=tuple(size),
-            mode='bilinear',
-            align_corners=align_corners))
-
-
-def _loss_weight(head: nn.Module) -> float:
-    """Weight of a head's cross entropy, which its distillation shares."""
-    losses = head.loss_decode
-    if not isinstance(losses, nn.ModuleList):
-        losses = [losses]
-    kinds = (CrossEntropyLoss, UnbiasedCrossEntropyLoss)
-    entropies = [loss for loss in losses if isinstance(loss, kinds)]
-    return getattr((entropies or losses)[0], 'loss_weight', 1.0)
+    @property
+    def _num_stages(self) -> int:
+        """How many decode heads come before the auxiliary ones."""
+        return len(self.decode_head) if isinstance(self.decode_head,
+                                                   nn.ModuleList) else 1

@@ -4,7 +4,8 @@ from mmseg.models import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .incremental_mixin import HeadOutput, IncrementalMixin
+from .incremental_mixin import IncrementalMixin
+from .network_outputs import HeadOutput
 
 
 @MODELS.register_module()

@@ -65,7 +65,7 @@ def test_rows_and_colours_in_the_order_of_the_scenario(cfg, names, state_dict,
 def test_adopted(cfg, names, state_dict, tmp_path):
     path = save(tmp_path / 'a.pth', state_dict, classes=names)
     before = Path(path).read_bytes()
-    adopt_base_checkpoint(cfg, prepare_base_checkpoint(cfg, path))
+    adopt_base_checkpoint(cfg, prepare_base_checkpoint(cfg, path), path)
     assert Path(path).read_bytes() == before
     step_dir = Path(cfg.work_dir) / 'step_0'
     assert sorted(p.name
@@ -74,6 +74,14 @@ def test_adopted(cfg, names, state_dict, tmp_path):
     assert list(checkpoint['meta']['dataset_meta']['classes']) == names
     scenario = checkpoint['meta']['incremental']['scenario']
     assert scenario == build_scenario(cfg).to_dict()
+
+
+def test_importance_beside_it_is_adopted(cfg, names, state_dict, tmp_path):
+    path = save(tmp_path / 'a.pth', state_dict, classes=names)
+    (tmp_path / 'importance.pth').write_bytes(b'importance')
+    adopt_base_checkpoint(cfg, prepare_base_checkpoint(cfg, path), path)
+    for folder in (tmp_path, Path(cfg.work_dir) / 'step_0'):
+        assert (folder / 'importance.pth').read_bytes() == b'importance'
 
 
 def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):

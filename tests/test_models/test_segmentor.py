@@ -8,12 +8,32 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmseg.models.utils import resize
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.models import incremental_mixin
-from mmseg_incremental.models.losses import BaseDistillationLoss
+from mmseg_incremental.models import BaseLabelCompleter, distiller
+from mmseg_incremental.models.label_completion import CompletedLabels
+from mmseg_incremental.models.losses import (BaseDistillationLoss,
+                                             unbiased_cross_entropy)
 
 OLD, NEW = 7, 9
 WEIGHT = 10.0
 UNKD = dict(type='UnbiasedDistillationLoss', loss_weight=WEIGHT)
+
+
+class Believer(BaseLabelCompleter):
+    """Take the teacher's word for every pixel but that of new classes."""
+
+    def __init__(self):
+        self.shown = []
+        self.seen = []
+
+    def observe(self, labels, teacher_logits):
+        self.shown.append((labels, teacher_logits))
+
+    def complete(self, labels, teacher_logits):
+        self.seen.append((labels, teacher_logits))
+        weight = torch.linspace(0, 1, labels.numel()).view(labels.shape)
+        completed = torch.where(labels < OLD, teacher_logits.argmax(dim=1),
+                                labels)
+        return CompletedLabels(completed, weight)
 
 
 class FeatureGap(BaseDistillationLoss):
@@ -295,7 +315,7 @@ def test_features_count_once(kind, name, pair, images, data_samples,
     def refuse(*args, **kwargs):
         raise AssertionError('nothing reads upsampled logits')
 
-    monkeypatch.setattr(incremental_mixin, 'resize', refuse)
+    monkeypatch.setattr(distiller, 'resize', refuse)
     calls = _count(monkeypatch, teacher, 'forward_heads')
     losses = student.loss(images, data_samples())
     assert [key for key in losses if 'gap' in key] == [f'{name}.loss_gap']
@@ -313,6 +333,9 @@ def test_features_count_once(kind, name, pair, images, data_samples,
     (('logits', ), 3),
     (('features', 'logits'), 1),
     (('features', 'seg_logits'), 1),
+    (('stages', ), 1),
+    (('embedding', ), 1),
+    (('embedding', 'logits'), 1),
     ((), 1),
 ])
 def test_what_a_loss_reads_decides_where_it_counts(reads, count, pair, images,
@@ -331,6 +354,11 @@ def test_what_a_loss_reads_decides_where_it_counts(reads, count, pair, images,
             assert teacher_out.seg_logits.shape == (2, OLD, 64, 64)
         else:
             assert student_out.seg_logits is teacher_out.seg_logits is None
+        for output in (student_out, teacher_out):
+            assert bool(output.stages) == ('stages' in reads)
+            if 'stages' in reads:
+                assert len(output.stages) == 4
+            assert (output.embedding is not None) == ('embedding' in reads)
 
 
 def test_losses_of_one_name_add_up(pair, images, data_samples):
@@ -372,6 +400,63 @@ def test_detail_head_is_left_alone(num_old, build_model, head_cfg, images,
     assert [key for key in losses
             if 'unkd' in key] == ['decode.loss_unkd', 'aux_0.loss_unkd']
     assert 'aux_1.loss_ce' in losses
+
+
+@pytest.mark.parametrize('kind', HEADS)
+def test_completed_labels_serve_every_head(kind, pair, images, data_samples,
+                                           monkeypatch):
+    student, teacher = pair(kind, distillation=())
+    completer = student.label_completion = Believer()
+    samples = data_samples((0, 7, 8, 255))
+    untouched = [sample.gt_sem_seg.data.clone() for sample in samples]
+    calls = _count(monkeypatch, teacher, 'extract_feat')
+    losses = student.loss(images, samples)
+    assert len(calls) == len(completer.seen) == 1 and not completer.shown
+    (labels, teacher_logits), = completer.seen
+    for sample, label, before in zip(samples, labels, untouched):
+        assert torch.equal(sample.gt_sem_seg.data, before)
+        assert torch.equal(label[None], before)
+    # The word of the decode head, the last one of a cascade.
+    name = 'decode_2' if kind == 'cascade' else 'decode'
+    torch.testing.assert_close(teacher_logits.double(),
+                               _upsampled(_logits(teacher, images)[name]))
+
+    completed, weight = completer.complete(labels, teacher_logits)
+    assert completed.unique().numel() > 4
+    for name, logits in _logits(student, images).items():
+        expected = HEADS[kind][name] * unbiased_cross_entropy(
+            _upsampled(logits), completed, OLD, pixel_weight=weight)
+        torch.testing.assert_close(losses[f'{name}.loss_ce'], expected.float())
+    student.observe_labels(images, samples)
+    for shown, seen in zip(completer.shown[0], (labels, teacher_logits)):
+        assert torch.equal(shown, seen) and not shown.requires_grad
+
+
+def test_completion_without_teacher_is_refused(pair, images, data_samples):
+    student, _ = pair(distillation=(), set_teacher=False)
+    student.label_completion = Believer()
+    with pytest.raises(
+            IncrementalConfigError, match='or model.label_completion is set'):
+        student.loss(images, data_samples())
+
+
+@pytest.mark.parametrize('kind', ['plain', 'auxiliaries'])
+def test_pod_of_a_grown_model(kind, pair, images, data_samples):
+    """Its features are those of the teacher until they are trained."""
+    pod = dict(type='LocalPODLoss', logit_factor=0.0)
+    student, teacher = pair(kind, distillation=[pod])
+    losses = student.loss(images, data_samples())
+    assert [key for key in losses if 'pod' in key] == ['decode.loss_pod']
+    assert losses['decode.loss_pod'] == 0
+    student.train()
+    optim_wrapper = OptimWrapper(torch.optim.SGD(student.parameters(), lr=0.1))
+    for _ in range(2):
+        losses = student.train_step(
+            dict(inputs=images, data_samples=data_samples()), optim_wrapper)
+    assert losses['decode.loss_pod'] > 0
+    for model in (student, teacher):
+        assert not any(m._forward_hooks or m._forward_pre_hooks
+                       for m in model.modules())
 
 
 @pytest.mark.parametrize('dice_first', [True, False])

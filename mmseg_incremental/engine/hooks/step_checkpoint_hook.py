@@ -12,6 +12,7 @@ from mmseg.registry import HOOKS
 from ..distributed import on_main_process
 from ..run_check import count_images
 from ..stock_config import DEPLOY_CONFIG, write_deploy_config
+from .weight_regularizer_hook import STATE_KEY
 
 FINAL = 'final.pth'
 
@@ -81,7 +82,7 @@ class StepCheckpointHook(Hook):
         checkpoint['meta']['incremental'] = dict(
             self.info, train_seconds=seconds)
         if self.finishing:
-            for key in ('message_hub', 'ema_state_dict'):
+            for key in ('message_hub', 'ema_state_dict', STATE_KEY):
                 checkpoint.pop(key, None)
 
     def after_train(self, runner: Runner) -> None:

@@ -1,8 +1,11 @@
+from typing import List
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, MODELS
+from torch import nn
 
 from ..checkpoints import check_fit, read_checkpoint
 
@@ -48,5 +51,12 @@ class TeacherSnapshotHook(Hook):
         student.set_teacher(teacher.to(next(student.parameters()).device))
         runner.logger.info(
             f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
-            f'classes, read by '
-            f'{", ".join(loss.loss_name for loss in student.distillation)}')
+            f'classes, read by {", ".join(_readers(student))}')
+
+
+def _readers(student: nn.Module) -> List[str]:
+    """What reads the teacher, for the log."""
+    readers = [loss.loss_name for loss in student.distillation]
+    if student.label_completion is not None:
+        readers.append(type(student.label_completion).__name__)
+    return readers

@@ -1,11 +1,19 @@
+from .classification import (BaseClassificationLoss, SigmoidCrossEntropyLoss,
+                             UnbiasedCrossEntropyLoss)
 from .distillation import (BaseDistillationLoss, DistillationLoss,
-                           UnbiasedDistillationLoss, distillation)
+                           SigmoidDistillationLoss, UnbiasedDistillationLoss,
+                           distillation)
+from .feature_distillation import FeatureDistillationLoss
+from .local_pod import LocalPODLoss, local_pod
 from .outputs import StepOutputs
+from .sigmoid import sigmoid_cross_entropy, sigmoid_distillation
 from .unbiased import unbiased_cross_entropy, unbiased_distillation
-from .unbiased_cross_entropy_loss import UnbiasedCrossEntropyLoss
 
 __all__ = [
-    'BaseDistillationLoss', 'DistillationLoss', 'StepOutputs',
-    'UnbiasedCrossEntropyLoss', 'UnbiasedDistillationLoss', 'distillation',
-    'unbiased_cross_entropy', 'unbiased_distillation'
+    'BaseClassificationLoss', 'BaseDistillationLoss', 'DistillationLoss',
+    'FeatureDistillationLoss', 'LocalPODLoss', 'SigmoidCrossEntropyLoss',
+    'SigmoidDistillationLoss', 'StepOutputs', 'UnbiasedCrossEntropyLoss',
+    'UnbiasedDistillationLoss', 'distillation', 'local_pod',
+    'sigmoid_cross_entropy', 'sigmoid_distillation', 'unbiased_cross_entropy',
+    'unbiased_distillation'
 ]

@@ -7,6 +7,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from .outputs import StepOutputs
+from .sigmoid import sigmoid_distillation
 from .unbiased import unbiased_distillation
 from .utils import check_loss_weight, check_same_pixels, full_precision
 
@@ -141,3 +142,29 @@ class UnbiasedDistillationLoss(BaseDistillationLoss):
         """Compute the weighted loss from ``seg_logits``, as a scalar."""
         return self.loss_weight * unbiased_distillation(
             student.seg_logits, teacher.seg_logits)
+
+
+@MODELS.register_module()
+class SigmoidDistillationLoss(BaseDistillationLoss):
+    """Output distillation of LwF-MC on logits of label size.
+
+    See :func:`sigmoid_distillation`. MiB's official code averages over the O
+    old classes and multiplies by O, which is the sum taken here.
+
+    Args:
+        loss_weight (float): Weight of the loss. Defaults to 10.0, that of
+            MiB's official code.
+        loss_name (str): Name of the loss item. Defaults to 'loss_bce_kd'.
+    """
+
+    reads = ('seg_logits', )
+
+    def __init__(self,
+                 loss_weight: float = 10.0,
+                 loss_name: str = 'loss_bce_kd') -> None:
+        super().__init__(loss_weight, loss_name)
+
+    def forward(self, student: StepOutputs, teacher: StepOutputs) -> Tensor:
+        """Compute the weighted loss from ``seg_logits``, as a scalar."""
+        return self.loss_weight * sigmoid_distillation(student.seg_logits,
+                                                       teacher.seg_logits)

@@ -21,8 +21,16 @@ class StepOutputs(NamedTuple):
             Defaults to None.
         seg_logits (Tensor, optional): ``logits`` resized to the label size,
             [B, C, H, W]. Defaults to None.
+        stages (Tuple[Tensor, ...], optional): The output of each stage of
+            the backbone before its last activation, where there is one, see
+            :func:`mmseg_incremental.models.record.recording`. Defaults to
+            None.
+        embedding (Tensor, optional): What the classifier of the head reads,
+            before dropout, [B, channels, h, w]. Defaults to None.
     """
 
     features: Optional[Tuple[Tensor, ...]] = None
     logits: Optional[Tensor] = None
     seg_logits: Optional[Tensor] = None
+    stages: Optional[Tuple[Tensor, ...]] = None
+    embedding: Optional[Tensor] = None

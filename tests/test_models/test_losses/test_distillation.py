@@ -4,14 +4,17 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.models.losses import (BaseDistillationLoss,
-                                             DistillationLoss, StepOutputs,
-                                             UnbiasedDistillationLoss,
+from mmseg_incremental.models import (DistillationLoss,
+                                      SigmoidDistillationLoss,
+                                      UnbiasedDistillationLoss)
+from mmseg_incremental.models.losses import (BaseDistillationLoss, StepOutputs,
                                              distillation,
+                                             sigmoid_distillation,
                                              unbiased_distillation)
 
 # B, C, O, H, W
 SHAPES = [(1, 2, 1, 3, 2), (2, 5, 3, 2, 4), (1, 6, 5, 1, 5), (1, 4, 4, 3, 3)]
+FUNCTIONS = [distillation, unbiased_distillation, sigmoid_distillation]
 
 
 def draw(batch: int,
@@ -88,7 +91,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     assert torch.equal(loss, expected)
 
 
-@pytest.mark.parametrize('function', [distillation, unbiased_distillation])
+@pytest.mark.parametrize('function', FUNCTIONS)
 def test_no_gradient_reaches_the_teacher(function):
     logits = draw(2, 5).requires_grad_()
     teacher_logits = draw(2, 3, seed=1).requires_grad_()
@@ -97,7 +100,7 @@ def test_no_gradient_reaches_the_teacher(function):
     assert teacher_logits.grad is None
 
 
-@pytest.mark.parametrize('function', [distillation, unbiased_distillation])
+@pytest.mark.parametrize('function', FUNCTIONS)
 def test_teacher_may_run_in_inference_mode(function):
     with torch.inference_mode():
         teacher_logits = draw(2, 3, seed=1)
@@ -108,7 +111,7 @@ def test_teacher_may_run_in_inference_mode(function):
     assert torch.equal(grad, expected_grad)
 
 
-@pytest.mark.parametrize('function', [distillation, unbiased_distillation])
+@pytest.mark.parametrize('function', FUNCTIONS)
 @pytest.mark.parametrize('teacher_shape', [(2, 3, 3, 5), (2, 3, 1, 4),
                                            (1, 3, 3, 4)])
 def test_refuses_other_pixels(function, teacher_shape):
@@ -116,7 +119,7 @@ def test_refuses_other_pixels(function, teacher_shape):
         function(draw(2, 5), torch.zeros(teacher_shape))
 
 
-@pytest.mark.parametrize('function', [distillation, unbiased_distillation])
+@pytest.mark.parametrize('function', FUNCTIONS)
 @pytest.mark.parametrize('num_old', [0, 6])
 def test_refuses_teacher_channels(function, num_old):
     with pytest.raises(
@@ -127,6 +130,7 @@ def test_refuses_teacher_channels(function, num_old):
 @pytest.mark.parametrize('cls, function, weight, name', [
     (DistillationLoss, distillation, 100., 'loss_kd'),
     (UnbiasedDistillationLoss, unbiased_distillation, 10., 'loss_unkd'),
+    (SigmoidDistillationLoss, sigmoid_distillation, 10., 'loss_bce_kd'),
 ])
 def test_modules(cls, function, weight, name):
     loss = MODELS.build(dict(type=cls.__name__))
@@ -148,7 +152,9 @@ def test_modules(cls, function, weight, name):
 @pytest.mark.parametrize(
     'weight',
     [-1, float('nan'), float('inf'), '10', None, True])
-@pytest.mark.parametrize('cls', [DistillationLoss, UnbiasedDistillationLoss])
+@pytest.mark.parametrize(
+    'cls',
+    [DistillationLoss, UnbiasedDistillationLoss, SigmoidDistillationLoss])
 def test_modules_refuse_loss_weight(cls, weight):
     with pytest.raises(
             IncrementalConfigError, match=f'is {weight!r}, .* number >= 0'):

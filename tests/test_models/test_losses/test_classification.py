@@ -1,4 +1,5 @@
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.models.losses import (UnbiasedCrossEntropyLoss,
+from mmseg_incremental.models.losses import (BaseClassificationLoss,
+                                             SigmoidCrossEntropyLoss,
+                                             UnbiasedCrossEntropyLoss,
+                                             sigmoid_cross_entropy,
                                              unbiased_cross_entropy)
 
 
@@ -86,8 +90,10 @@ def test_class_weight_list_serves_every_step(logits, labels):
     torch.testing.assert_close(loss(logits, labels), expected)
 
 
-def test_refuses_short_class_weight(logits, labels):
-    loss = UnbiasedCrossEntropyLoss(class_weight=[1., 1., 1.])
+@pytest.mark.parametrize('cls',
+                         [UnbiasedCrossEntropyLoss, SigmoidCrossEntropyLoss])
+def test_refuses_short_class_weight(cls, logits, labels):
+    loss = cls(class_weight=[1., 1., 1.])
     with pytest.raises(
             IncrementalConfigError, match='has 3 entries, but 4 classes'):
         loss(logits, labels)
@@ -100,20 +106,78 @@ def test_refuses_num_old(num_old):
         UnbiasedCrossEntropyLoss(num_old=num_old)
 
 
-def test_refuses_loss_weight():
-    with pytest.raises(IncrementalConfigError, match="'loss_ce' is -1"):
-        UnbiasedCrossEntropyLoss(loss_weight=-1)
+@pytest.mark.parametrize('cls, name', [(UnbiasedCrossEntropyLoss, 'loss_ce'),
+                                       (SigmoidCrossEntropyLoss, 'loss_bce')])
+def test_refuses_loss_weight(cls, name):
+    with pytest.raises(IncrementalConfigError, match=f"'{name}' is -1"):
+        cls(loss_weight=-1)
 
 
 def test_refuses_arguments_without_meaning():
     with pytest.raises(TypeError, match='use_sigmoid'):
         UnbiasedCrossEntropyLoss(use_sigmoid=False)
+    with pytest.raises(TypeError, match='num_old'):
+        SigmoidCrossEntropyLoss(num_old=2)
+
+
+@pytest.mark.parametrize('with_pixel_weight', [False, True])
+@pytest.mark.parametrize('class_weight', [None, [.5, 1., 2., 3., 100.]])
+def test_sigmoid_module(logits, labels, class_weight, with_pixel_weight):
+    loss = MODELS.build(
+        dict(
+            type='SigmoidCrossEntropyLoss',
+            class_weight=class_weight,
+            loss_weight=.4))
+    assert type(loss) is SigmoidCrossEntropyLoss
+    assert loss.loss_name == 'loss_bce' and 'loss_weight=0.4' in repr(loss)
+    weight = torch.linspace(0, 2, 30).view(2, 3, 5)
+    kwargs = dict(pixel_weight=weight if with_pixel_weight else None)
+    if class_weight is not None:
+        kwargs['class_weight'] = torch.tensor(class_weight[:4])
+    for reduction in ('mean', 'none'):
+        value = loss(
+            logits,
+            labels,
+            weight=kwargs['pixel_weight'],
+            reduction_override=None if reduction == 'mean' else reduction)
+        torch.testing.assert_close(
+            value, .4 * sigmoid_cross_entropy(
+                logits, labels, reduction=reduction, **kwargs))
+
+
+def test_sigmoid_is_that_of_the_host_summed_over_classes(logits, labels):
+    host = build_host_loss(use_sigmoid=True, reduction='none')
+    each = host(logits, labels, ignore_index=255)
+    torch.testing.assert_close(SigmoidCrossEntropyLoss()(logits, labels),
+                               each.sum(dim=1).mean())
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('cls',
+                         [UnbiasedCrossEntropyLoss, SigmoidCrossEntropyLoss])
+def test_half_precision_is_computed_in_float32(cls, dtype, logits, labels):
+    half = (1000 * logits).to(dtype)
+    loss = cls(class_weight=[.5, 1., 2., 3.])
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value = loss(half, labels)
+    assert value.dtype == torch.float32 and value.isfinite()
+    assert torch.equal(value, loss(half.float(), labels))
+
+
+def test_base_class_is_abstract():
+    with pytest.raises(TypeError, match='abstract'):
+        BaseClassificationLoss(1.0, None, 'loss_ce')
 
 
 @pytest.mark.parametrize(
     'sampler',
     [None, dict(type='OHEMPixelSampler', thresh=None, min_kept=4)])
-def test_trains_a_decode_head(logits, labels, sampler):
+@pytest.mark.parametrize('cfg, function, name', [
+    (dict(type='UnbiasedCrossEntropyLoss',
+          num_old=2), partial(unbiased_cross_entropy, num_old=2), 'loss_ce'),
+    (dict(type='SigmoidCrossEntropyLoss'), sigmoid_cross_entropy, 'loss_bce'),
+])
+def test_trains_a_decode_head(logits, labels, cfg, function, name, sampler):
     head = FCNHead(
         in_channels=4,
         channels=4,
@@ -122,15 +186,15 @@ def test_trains_a_decode_head(logits, labels, sampler):
         num_classes=4,
         norm_cfg=None,
         sampler=sampler,
-        loss_decode=dict(type='UnbiasedCrossEntropyLoss', num_old=2))
+        loss_decode=cfg)
     samples = [
         SegDataSample(gt_sem_seg=PixelData(data=label[None]))
         for label in labels
     ]
     losses = head.loss((logits, ), samples, None)
     seg_logits = head((logits, ))
-    each = unbiased_cross_entropy(seg_logits, labels, 2, reduction='none')
+    each = function(seg_logits, labels, reduction='none')
     kept = each.flatten().topk(8).values if sampler else each
-    torch.testing.assert_close(losses['loss_ce'], kept.sum() / each.numel())
-    losses['loss_ce'].backward()
+    torch.testing.assert_close(losses[name], kept.sum() / each.numel())
+    losses[name].backward()
     assert head.conv_seg.weight.grad.abs().sum() > 0

@@ -1,0 +1,102 @@
+import json
+import os
+import os.path as osp
+import random
+import sys
+from contextlib import contextmanager
+from typing import Iterator
+
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.utils import ProgressBar
+from mmseg.registry import HOOKS
+from torch.utils.data import DataLoader
+
+from mmseg_incremental.evaluation.results_io import write_atomically
+from ..distributed import on_main_process
+
+STATE_FILE = 'label_completion.json'
+
+
+@HOOKS.register_module()
+class LabelCompletionHook(Hook):
+    """Show the training set of a step to the label completer, once.
+
+    The teacher runs over every training image before the first iteration,
+    with the augmentation of training. What the completer finds is kept in
+    ``label_completion.json`` in the work dir of the step, so that a step
+    which is resumed does not look again. In distributed training each rank
+    takes its share of the images.
+    """
+
+    # After TeacherSnapshotHook (NORMAL).
+    priority = 'BELOW_NORMAL'
+
+    def before_train(self, runner: Runner) -> None:
+        """Run the pass, or read what the interrupted run has found.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        completer = model.label_completion
+        if not completer.needs_pass:
+            return
+        path = osp.join(runner.work_dir, STATE_FILE)
+        if runner._resume and on_main_process(osp.isfile, path):
+            with open(path, encoding='utf-8') as file:
+                completer.load_state_dict(json.load(file))
+            runner.logger.info(f'Label completion: read from {path}')
+            return
+        _observe(runner, model)
+        completer.finish()
+        text = json.dumps(completer.state_dict(), indent=2)
+        on_main_process(write_atomically, f'{text}\n'.encode(), path)
+        runner.logger.info(f'Label completion: written to {path}')
+
+
+def _observe(runner: Runner, model: torch.nn.Module) -> None:
+    """Run the teacher over the training set."""
+    with _same_random_numbers(), torch.no_grad(), open(os.devnull,
+                                                       'w') as nowhere:
+        loader = _build_loader(runner)
+        # In a log file every update of the bar would be a line.
+        shown = is_main_process() and sys.stderr.isatty()
+        bar = ProgressBar(len(loader), file=sys.stderr if shown else nowhere)
+        for batch in loader:
+            batch = model.data_preprocessor(batch, training=True)
+            model.observe_labels(batch['inputs'], batch['data_samples'])
+            bar.update()
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Let training draw the same numbers with and without a pass."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def _build_loader(runner: Runner) -> DataLoader:
+    """A loader of every training image, beside the one that trains.
+
+    That one may have persistent workers, which serve one iterator only.
+    """
+    cfg = ConfigDict(runner.cfg.train_dataloader)
+    cfg.update(
+        dataset=runner.train_dataloader.dataset,
+        sampler=ConfigDict(type='DefaultSampler', shuffle=False),
+        drop_last=False,
+        persistent_workers=False)
+    cfg.pop('batch_sampler', None)
+    return runner.build_dataloader(cfg, seed=runner.seed)

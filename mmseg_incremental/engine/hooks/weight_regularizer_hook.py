@@ -1,0 +1,179 @@
+import os
+import os.path as osp
+from typing import Dict, Optional, Sequence, Tuple
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS, MODELS
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.models import BaseWeightRegularizer
+from ..checkpoints import read_checkpoint
+from ..distributed import on_main_process
+from ..step_hooks import IMPORTANCE_FILE
+
+STATE_KEY = 'weight_regularizers'
+# Iterations; a penalty waits for the device.
+LOG_INTERVAL = 50
+
+
+@HOOKS.register_module()
+class WeightRegularizerHook(Hook):
+    """Let regularizers watch the weights from step 0 on, and hold them.
+
+    They act when the optimizer is about to use the gradients, which are
+    complete then: unscaled, summed over accumulated batches and over ranks.
+    At the end of a step what the next one needs is written to
+    ``importance.pth`` beside the step's checkpoint, in which it is not.
+
+    Args:
+        regularizers (Sequence[dict]): Configs of
+            :class:`BaseWeightRegularizer`.
+        importance (str, optional): ``importance.pth`` of the step before.
+            Defaults to None, for step 0.
+        anchor (str, optional): Checkpoint of the step before. Defaults to
+            None, for step 0.
+    """
+
+    # Its file is there before StepCheckpointHook (LOW) publishes the step.
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self,
+                 regularizers: Sequence[dict],
+                 importance: Optional[str] = None,
+                 anchor: Optional[str] = None) -> None:
+        self.regularizers: Dict[str, BaseWeightRegularizer] = {}
+        for cfg in regularizers:
+            if cfg['type'] in self.regularizers:
+                raise IncrementalConfigError(
+                    f'method.weight_regularizers lists {cfg["type"]} twice; '
+                    'name each once.')
+            self.regularizers[cfg['type']] = MODELS.build(cfg)
+        self.importance = importance
+        self.anchor = anchor
+        self.resumed: Optional[dict] = None
+        self.handle: Optional[RemovableHandle] = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the state of the run that is resumed.
+
+        Args:
+            runner (Runner): The runner of the step.
+            checkpoint (dict): What is loaded.
+        """
+        if runner._resume:
+            self.resumed = checkpoint.get(STATE_KEY)
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin the step.
+
+        Args:
+            runner (Runner): The runner of the step.
+
+        Raises:
+            IncrementalConfigError: If the importance of the step before is
+                of another method or model.
+        """
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        params = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        carried, anchor = self._read_step_before(runner)
+        for name, regularizer in self.regularizers.items():
+            regularizer.start(params, carried.get(name), anchor)
+            if self.resumed is not None:
+                regularizer.load_state_dict(self.resumed[name])
+        if isinstance(runner.optim_wrapper, OptimWrapperDict):
+            raise IncrementalConfigError(
+                f'{", ".join(self.regularizers)} cannot watch several '
+                'optimizers; use an optim_wrapper with one.')
+        optimizer = runner.optim_wrapper.optimizer
+        self.handle = optimizer.register_step_pre_hook(self._before_step)
+
+    def after_train_iter(self,
+                         runner: Runner,
+                         batch_idx: int,
+                         data_batch: Optional[dict] = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Log the penalties as often as the losses.
+
+        Args:
+            runner (Runner): The runner of the step.
+            batch_idx (int): The index of the current batch in the train loop.
+            data_batch (dict, optional): Data from dataloader.
+            outputs (dict, optional): Outputs from model.
+        """
+        if self.every_n_train_iters(runner, LOG_INTERVAL):
+            for name, regularizer in self.regularizers.items():
+                runner.message_hub.update_scalar(f'train/penalty_{name}',
+                                                 regularizer.penalty())
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the state to a checkpoint inside the step.
+
+        ``StepCheckpointHook`` takes it out of the final one.
+
+        Args:
+            runner (Runner): The runner of the step.
+            checkpoint (dict): The checkpoint about to be saved.
+        """
+        checkpoint[STATE_KEY] = {
+            name: regularizer.state_dict()
+            for name, regularizer in self.regularizers.items()
+        }
+
+    def after_train(self, runner: Runner) -> None:
+        """Write ``importance.pth``.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        self.handle.remove()
+        for regularizer in self.regularizers.values():
+            regularizer.finish()
+        states = {
+            name: regularizer.state_dict(carried_only=True)
+            for name, regularizer in self.regularizers.items()
+        }
+        on_main_process(_save, states,
+                        osp.join(runner.work_dir, IMPORTANCE_FILE))
+
+    def _before_step(self, optimizer: Optimizer, args: tuple,
+                     kwargs: dict) -> None:
+        # All of them see the gradients of the losses alone.
+        for regularizer in self.regularizers.values():
+            regularizer.watch()
+        for regularizer in self.regularizers.values():
+            regularizer.pull_back()
+
+    def _read_step_before(
+            self, runner: Runner) -> Tuple[dict, Optional[Dict[str, Tensor]]]:
+        """Importances by regularizer, and weights, of the step before."""
+        if self.importance is None:
+            return {}, None
+        if not osp.isfile(self.importance):
+            runner.logger.warning(
+                f'{self.importance} does not exist: the weights of the step '
+                'before are not protected; train step 0 with this method to '
+                'have them so.')
+            return {}, None
+        carried = torch.load(
+            self.importance, map_location='cpu', weights_only=True)
+        missing = sorted(set(self.regularizers) - set(carried))
+        if missing:
+            raise IncrementalConfigError(
+                f'{self.importance} holds the importance of '
+                f'{", ".join(carried)}, but not of {", ".join(missing)}; take '
+                'step 0 from a run of this method, or of importances.')
+        anchor = read_checkpoint('the step before', self.anchor)['state_dict']
+        return carried, anchor
+
+
+def _save(states: dict, path: str) -> None:
+    torch.save(states, f'{path}.partial')
+    os.replace(f'{path}.partial', path)

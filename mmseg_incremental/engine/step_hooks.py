@@ -1,0 +1,87 @@
+"""The hooks that make the run of a config that of one step."""
+import os.path as osp
+from typing import List
+
+from mmengine.config import Config, ConfigDict
+
+from mmseg_incremental.scenario import ClassIncrementalScenario
+from .step_model import method_name
+
+FINAL_CHECKPOINT = 'final.pth'
+IMPORTANCE_FILE = 'importance.pth'
+
+
+def step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
+               step: int) -> List[ConfigDict]:
+    """Configs of the hooks of every step.
+
+    Args:
+        cfg (Config): Config of the run.
+        scenario (ClassIncrementalScenario): Its scenario.
+        step (int): The step, counted from 0.
+
+    Returns:
+        list[ConfigDict]: The hooks' configs.
+    """
+    hooks = [
+        dict(
+            type='StepCheckpointHook',
+            step=step,
+            method=method_name(cfg),
+            scenario=scenario.to_dict(),
+            pretrained_left_out=cfg.get('pretrained_left_out')),
+        dict(type='InvalidLossHook')
+    ]
+    regularizers = cfg.get('method', {}).get('weight_regularizers')
+    if regularizers and step == 0:
+        # They watch the base classes, for the steps to come.
+        hooks.append(
+            dict(type='WeightRegularizerHook', regularizers=regularizers))
+    return [ConfigDict(hook) for hook in hooks]
+
+
+def later_step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
+                     step: int, folder: str,
+                     teacher: ConfigDict) -> List[ConfigDict]:
+    """Configs of the hooks that look back at the step before.
+
+    Args:
+        cfg (Config): Config of the run.
+        scenario (ClassIncrementalScenario): Its scenario.
+        step (int): The step, from 1 on.
+        folder (str): Work dir of the step before.
+        teacher (ConfigDict): Model config of the step before.
+
+    Returns:
+        list[ConfigDict]: The hooks' configs.
+    """
+    method = cfg.get('method', ConfigDict())
+    seen, num_old = scenario.names(scenario.seen(step)), scenario.num_old(step)
+    checkpoint = osp.join(folder, FINAL_CHECKPOINT)
+    hooks = [dict(type='ClassifierGrowthHook', classes=list(seen))]
+    if method.get('distillation') or method.get('label_completion'):
+        hooks.append(
+            dict(
+                type='TeacherSnapshotHook',
+                model=teacher,
+                checkpoint=checkpoint))
+    if method.get('label_completion'):
+        hooks.append(dict(type='LabelCompletionHook'))
+    if method.get('weight_regularizers'):
+        hooks.append(
+            dict(
+                type='WeightRegularizerHook',
+                regularizers=method.weight_regularizers,
+                importance=osp.join(folder, IMPORTANCE_FILE),
+                anchor=checkpoint))
+    if method.get('fixed_old_classifier'):
+        hooks.append(dict(type='FixedClassifierHook', num_old=num_old))
+    if method.get('weight_fusion'):
+        hooks.append(
+            dict(
+                type='WeightFusionHook',
+                fusion=method.weight_fusion,
+                checkpoint=checkpoint,
+                num_old=num_old,
+                num_seen=len(seen)))
+    return [ConfigDict(hook) for hook in hooks]

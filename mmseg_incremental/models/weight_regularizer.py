@@ -1,0 +1,220 @@
+"""Penalties on changes of the weights that the old classes need."""
+from abc import ABCMeta, abstractmethod
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from mmseg_incremental.errors import IncrementalConfigError
+from .losses.utils import check_loss_weight
+
+# One tensor a parameter, by the name of the parameter.
+NamedTensors = Dict[str, Tensor]
+
+
+class BaseWeightRegularizer(metaclass=ABCMeta):
+    r"""Base class of quadratic penalties on important weights.
+
+    .. math::
+        \ell = \lambda \sum_i \Omega_i (\theta_i - \theta^*_i)^2
+
+    with :math:`\theta^*` the weights of the step before. Each importance
+    :math:`\Omega` is scaled to [0, 1] tensor by tensor, as in MiB's official
+    code. The gradient is added to that of the losses right before the
+    optimizer uses it: it costs no backward, and is the same under mixed
+    precision, with accumulated gradients and on every rank. Gradient clipping
+    does not see it.
+
+    A subclass names in ``buffers`` what it gathers, one tensor a parameter,
+    and in ``carried`` what the next step needs of it.
+
+    Args:
+        loss_weight (float): :math:`\lambda`.
+
+    Raises:
+        IncrementalConfigError: If ``loss_weight`` is not a finite number
+            >= 0.
+    """
+
+    buffers: Dict[str, float] = {}
+    """Names of the buffers, and what their elements start with."""
+    carried: Tuple[str, ...] = ()
+    """The buffers that go on into the next step; the others start anew."""
+
+    def __init__(self, loss_weight: float) -> None:
+        self.loss_weight = check_loss_weight(loss_weight, type(self).__name__)
+        self.iteration = 0
+        self.params: List[Tensor] = []
+        self.names: List[str] = []
+        self.state: Dict[str, List[Tensor]] = {}
+        self.omega: Optional[List[Tensor]] = None
+        self.anchor: Optional[List[Tensor]] = None
+
+    @abstractmethod
+    def observe(self, grads: List[Tensor]) -> None:
+        """Gather what an iteration tells, before the optimizer's step.
+
+        Args:
+            grads (list[Tensor]): Gradients of the losses, in the order of
+                ``self.params``.
+        """
+
+    @abstractmethod
+    def importance(self, state: Dict[str, List[Tensor]]) -> List[Tensor]:
+        """Importance of the weights at the end of a step, before scaling.
+
+        Args:
+            state (dict[str, list[Tensor]]): The buffers that are carried.
+
+        Returns:
+            list[Tensor]: One tensor a parameter.
+        """
+
+    def finish(self) -> None:
+        """Bring the carried buffers up to date at the end of a step."""
+
+    @torch.no_grad()
+    def start(self,
+              params: NamedTensors,
+              carried: Optional[Dict[str, NamedTensors]] = None,
+              anchor: Optional[NamedTensors] = None) -> None:
+        """Begin a step.
+
+        Args:
+            params (dict[str, Tensor]): The parameters in training.
+            carried (dict, optional): What :meth:`state_dict` gave at the end
+                of the step before. Defaults to None, for step 0.
+            anchor (dict[str, Tensor], optional): The weights of the step
+                before. Defaults to None, for step 0.
+
+        Raises:
+            IncrementalConfigError: If what is carried does not fit.
+        """
+        self.iteration = 0
+        self.names, self.params = list(params), list(params.values())
+        self.state = {
+            name: [torch.full_like(p, value) for p in self.params]
+            for name, value in self.buffers.items()
+        }
+        self.omega = self.anchor = None
+        if carried is None or anchor is None:
+            return
+        old = {
+            name: self._in_order(carried.get(name))
+            for name in self.carried
+        }
+        for name, tensors in old.items():
+            self.state[name] = _pad(tensors, self.state[name])
+        # Rows of new classes have no importance yet.
+        zeros = [torch.zeros_like(p) for p in self.params]
+        self.omega = _pad(self.importance(old), zeros)
+        self.anchor = _pad(self._in_order(anchor), self.params)
+
+    @torch.no_grad()
+    def watch(self) -> None:
+        """Gather importance from the gradients, right before they are used."""
+        self.iteration += 1
+        self.observe([
+            torch.zeros_like(p) if p.grad is None else p.grad
+            for p in self.params
+        ])
+
+    @torch.no_grad()
+    def pull_back(self) -> None:
+        """Add the gradient of the penalty to the gradients."""
+        used = [i for i, p in enumerate(self.params) if p.grad is not None]
+        if self.omega is None or self.loss_weight == 0 or not used:
+            return
+        pull = torch._foreach_sub([self.params[i] for i in used],
+                                  [self.anchor[i] for i in used])
+        torch._foreach_mul_(pull, [self.omega[i] for i in used])
+        torch._foreach_add_([self.params[i].grad for i in used],
+                            pull,
+                            alpha=2 * self.loss_weight)
+
+    @torch.no_grad()
+    def penalty(self) -> float:
+        """Value of the penalty, for the log."""
+        if self.omega is None:
+            return 0.0
+        change = torch._foreach_sub(self.params, self.anchor)
+        parts = [(o * c * c).sum() for o, c in zip(self.omega, change)]
+        return self.loss_weight * torch.stack(parts).sum().item()
+
+    def state_dict(self, carried_only: bool = False) -> dict:
+        """The buffers by name of the parameter, on the CPU.
+
+        Args:
+            carried_only (bool): Whether the step has ended. Defaults to
+                False.
+
+        Returns:
+            dict: For :meth:`start` of the next step, or for
+            :meth:`load_state_dict`.
+        """
+        buffers = {
+            name: {
+                key: tensor.detach().cpu()
+                for key, tensor in zip(self.names, tensors)
+            }
+            for name, tensors in self.state.items()
+            if name in self.carried or not carried_only
+        }
+        return dict(buffers, iteration=self.iteration)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict) -> None:
+        """Go on inside a step, after :meth:`start`.
+
+        Args:
+            state (dict): What :meth:`state_dict` gave.
+        """
+        self.iteration = state['iteration']
+        for name in self.state:
+            self.state[name] = self._in_order(state.get(name))
+
+    def _in_order(self, values: Optional[NamedTensors]) -> List[Tensor]:
+        """Values in the order of the parameters, on their devices."""
+        for name, param in zip(self.names, self.params):
+            value = (values or {}).get(name)
+            if value is None or not _is_part(value, param):
+                raise IncrementalConfigError(
+                    f'{type(self).__name__} finds no importance of {name} in '
+                    'its shape; take the step before from a run of this model '
+                    'and method.')
+        return [values[n].to(p) for n, p in zip(self.names, self.params)]
+
+
+def _is_part(old: Tensor, new: Tensor) -> bool:
+    """Whether a tensor can be the first rows of another."""
+    return (old.dim() == new.dim() and old.shape[1:] == new.shape[1:]
+            and old.shape[:1] <= new.shape[:1])
+
+
+def _pad(old: List[Tensor], new: List[Tensor]) -> List[Tensor]:
+    """Put old rows in the place of the first ones of new tensors."""
+    padded = []
+    for first, tensor in zip(old, new):
+        tensor = tensor.detach().clone()
+        (tensor[:len(first)] if tensor.dim() else tensor).copy_(first)
+        padded.append(tensor)
+    return padded
+
+
+def scale_to_one(tensors: List[Tensor]) -> List[Tensor]:
+    """Scale each tensor linearly to [0, 1].
+
+    As in MiB's official code, a tensor whose values lie within about 1e-8
+    has next to no importance; a constant one has none.
+
+    Args:
+        tensors (list[Tensor]): Of any shapes.
+
+    Returns:
+        list[Tensor]: New tensors of these shapes.
+    """
+    scaled = []
+    for tensor in tensors:
+        low, high = tensor.aminmax()
+        scaled.append((tensor - low) / (high - low + 1e-8))
+    return scaled

@@ -1,0 +1,383 @@
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.hooks import EMAHook
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, get_priority
+from mmseg.registry import HOOKS
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmseg_incremental.engine.hooks import (StepCheckpointHook,
+                                            WeightRegularizerHook)
+from mmseg_incremental.engine.hooks.weight_regularizer_hook import STATE_KEY
+from mmseg_incremental.errors import IncrementalConfigError
+
+EWC = dict(type='ElasticWeightConsolidation', alpha=1.0, loss_weight=3.0)
+PI = dict(type='PathIntegral', loss_weight=2.0)
+RW = dict(type='RiemannianWalk', interval=2, loss_weight=1.0)
+LEARNING_RATE = 0.01
+
+
+class Model(BaseModel):
+    """A classifier of so many rows over features that do not learn."""
+
+    def __init__(self, rows=2):
+        super().__init__()
+        generator = torch.Generator().manual_seed(rows)
+        self.classifier = nn.Linear(3, rows)
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        with torch.no_grad():
+            for param in self.classifier.parameters():
+                param.copy_(torch.randn(param.shape, generator=generator))
+
+    def forward(self, inputs, mode='loss'):
+        outputs = self.classifier(self.frozen * inputs)
+        return dict(loss=outputs.square().sum() + outputs.logsumexp(-1).sum())
+
+
+class Inputs(Dataset):
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        return dict(inputs=torch.randn(3, generator=generator))
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmseg')
+
+
+def fake_runner(work_dir, model=None, resume=False, **kwargs):
+    model = Model() if model is None else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    wrapper = OptimWrapper(optimizer, **kwargs)
+    wrapper.initialize_count_status(model, 0, 8)
+    return SimpleNamespace(
+        model=model,
+        optim_wrapper=wrapper,
+        work_dir=str(work_dir),
+        message_hub=MessageHub('hub'),
+        logger=logging.getLogger('regularizer'),
+        iter=0,
+        _resume=resume)
+
+
+def build_hook(*regularizers, **kwargs):
+    return HOOKS.build(
+        dict(
+            type='WeightRegularizerHook',
+            regularizers=[ConfigDict(cfg) for cfg in regularizers],
+            **kwargs))
+
+
+def train(runner, hook, num_iters=4):
+    hook.before_train(runner)
+    for index in range(num_iters):
+        runner.iter = index
+        loss = runner.model(Inputs()[index]['inputs'])['loss']
+        runner.optim_wrapper.update_params(loss)
+        hook.after_train_iter(runner, index)
+
+
+@pytest.fixture
+def step_0(tmp_path):
+    """Options of the hook after a step 0 of two classes."""
+    folder = tmp_path / 'step_0'
+    folder.mkdir()
+    runner = fake_runner(folder)
+    hook = build_hook(EWC, PI)
+    train(runner, hook)
+    hook.after_train(runner)
+    anchor = str(folder / 'final.pth')
+    torch.save(
+        dict(
+            meta={},
+            state_dict={
+                k: v.clone()
+                for k, v in runner.model.state_dict().items()
+            }), anchor)
+    return dict(importance=str(folder / 'importance.pth'), anchor=anchor)
+
+
+def test_importance_is_written(step_0):
+    carried = torch.load(step_0['importance'], weights_only=True)
+    assert sorted(carried) == ['ElasticWeightConsolidation', 'PathIntegral']
+    assert not Path(f'{step_0["importance"]}.partial').exists()
+    fisher = carried['ElasticWeightConsolidation']['fisher']
+    assert sorted(fisher) == ['classifier.bias', 'classifier.weight']
+    # With alpha 1 it is the square of the last gradient.
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    for index in range(4):
+        optimizer.zero_grad()
+        model(Inputs()[index]['inputs'])['loss'].backward()
+        optimizer.step()
+    torch.testing.assert_close(fisher['classifier.weight'],
+                               model.classifier.weight.grad**2)
+    assert sorted(carried['PathIntegral']) == ['iteration', 'omega']
+
+
+def test_losses_are_watched_and_penalties_added(step_0, tmp_path):
+    """Each regularizer sees the gradients of the losses alone."""
+    model, alone = Model(rows=3), Model(rows=3)
+    runner = fake_runner(tmp_path, model)
+    hook = build_hook(PI, EWC, **step_0)
+    train(runner, hook, 1)
+    alone(Inputs()[0]['inputs'])['loss'].backward()
+    anchor = torch.load(step_0['anchor'])['state_dict']
+    names = ['classifier.weight', 'classifier.bias']
+    omegas = {
+        name: hook.regularizers[name].omega
+        for name in ('ElasticWeightConsolidation', 'PathIntegral')
+    }
+    fisher = hook.regularizers['ElasticWeightConsolidation'].state['fisher']
+    for index, name in enumerate(names):
+        grad = alone.get_parameter(name).grad
+        torch.testing.assert_close(fisher[index], grad**2)
+        change = alone.get_parameter(name).detach().clone()
+        change[:2] -= anchor[name]
+        change[2] = 0
+        weights = omegas['ElasticWeightConsolidation'][index], omegas[
+            'PathIntegral'][index]
+        assert all(w.max() > 0 and torch.all(w[2] == 0) for w in weights)
+        expected = alone.get_parameter(name).detach() - LEARNING_RATE * (
+            grad + 2 * (3 * weights[0] + 2 * weights[1]) * change)
+        torch.testing.assert_close(model.get_parameter(name).data, expected)
+
+
+@pytest.mark.parametrize('max_norm', [None, 0.1])
+def test_accumulated_gradients_are_seen_once(tmp_path, max_norm):
+    """As the optimizer uses them: the mean of two, and clipped."""
+    clip_grad = dict(max_norm=max_norm) if max_norm else None
+    runner = fake_runner(tmp_path, accumulative_counts=2, clip_grad=clip_grad)
+    hook = build_hook(EWC)
+    seen = []
+    regularizer = hook.regularizers['ElasticWeightConsolidation']
+    observe = regularizer.observe
+
+    def keep(grads):
+        seen.append([grad.clone() for grad in grads])
+        observe(grads)
+
+    regularizer.observe = keep
+    train(runner, hook, 4)
+    assert regularizer.iteration == len(seen) == 2
+
+    model = Model()
+    losses = [model(Inputs()[index]['inputs'])['loss'] for index in (0, 1)]
+    (sum(losses) / 2).backward()
+    if max_norm:
+        nn.utils.clip_grad_norm_(model.classifier.parameters(), max_norm)
+    for grad, param in zip(seen[0], model.classifier.parameters()):
+        torch.testing.assert_close(grad, param.grad)
+
+
+def test_gradients_of_mixed_precision_are_unscaled(tmp_path):
+    runner = fake_runner(tmp_path)
+    hook = build_hook(EWC)
+    hook.before_train(runner)
+    optimizer = runner.optim_wrapper.optimizer
+    scaler = torch.amp.GradScaler('cpu', init_scale=1024.)
+    regularizer = hook.regularizers['ElasticWeightConsolidation']
+
+    def step(factor):
+        optimizer.zero_grad()
+        loss = runner.model(factor * Inputs()[0]['inputs'])['loss']
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    step(1.)
+    model = Model()
+    model(Inputs()[0]['inputs'])['loss'].backward()
+    fisher = [f.clone() for f in regularizer.state['fisher']]
+    for value, param in zip(fisher, model.classifier.parameters()):
+        torch.testing.assert_close(value, param.grad**2)
+    # An overflow is not used, and not watched either.
+    step(1e30)
+    assert regularizer.iteration == 1
+    for value, before in zip(regularizer.state['fisher'], fisher):
+        assert torch.equal(value, before)
+
+
+def test_weight_0_equals_no_hook_to_the_bit(step_0, tmp_path):
+    runner, alone = (fake_runner(tmp_path, Model(rows=3)) for _ in range(2))
+    train(runner, build_hook(dict(EWC, loss_weight=0), **step_0))
+    for index in range(4):
+        alone.optim_wrapper.update_params(
+            alone.model(Inputs()[index]['inputs'])['loss'])
+    for param, expected in zip(runner.model.parameters(),
+                               alone.model.parameters()):
+        assert torch.equal(param, expected)
+
+
+def test_nothing_is_watched_after_training(tmp_path):
+    runner = fake_runner(tmp_path)
+    hook = build_hook(EWC)
+    train(runner, hook, 2)
+    hook.after_train(runner)
+    runner.optim_wrapper.update_params(
+        runner.model(Inputs()[0]['inputs'])['loss'])
+    assert hook.regularizers['ElasticWeightConsolidation'].iteration == 2
+
+
+def test_penalties_are_logged(step_0, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        'mmseg_incremental.engine.hooks.weight_regularizer_hook.LOG_INTERVAL',
+        2)
+    runner = fake_runner(tmp_path, Model(rows=3))
+    hook = build_hook(EWC, PI, **step_0)
+    train(runner, hook)
+    scalars = runner.message_hub.log_scalars
+    for name, regularizer in hook.regularizers.items():
+        history = scalars[f'train/penalty_{name}']
+        assert len(history.data[0]) == 2
+        assert history.current() == pytest.approx(regularizer.penalty())
+        assert history.current() > 0
+
+
+def save(runner, *hooks):
+    checkpoint = dict(
+        meta={}, state_dict={}, message_hub=dict(runtime_info={}))
+    for hook in hooks:
+        hook.before_save_checkpoint(runner, checkpoint)
+    return checkpoint
+
+
+def test_only_the_final_checkpoint_goes_without_the_state(tmp_path):
+    runner, hook = fake_runner(tmp_path), build_hook(EWC, RW)
+    train(runner, hook, 3)
+    saver = StepCheckpointHook(step=0, method='ewc', scenario={})
+    saver.started = 0.0
+    state = save(runner, hook, saver)[STATE_KEY]
+    assert sorted(state) == ['ElasticWeightConsolidation', 'RiemannianWalk']
+    assert sorted(state['RiemannianWalk']) == [
+        'fisher', 'iteration', 'path', 'previous', 'score'
+    ]
+    saver.finishing = True
+    assert sorted(save(runner, hook, saver)) == ['meta', 'state_dict']
+
+
+def test_file_is_there_before_the_final_checkpoint():
+    order = [
+        get_priority(hook.priority)
+        for hook in (EMAHook, WeightRegularizerHook, StepCheckpointHook)
+    ]
+    assert order == sorted(order) and len(set(order)) == 3
+
+
+def run(work_dir, hook_cfg, resume=False, max_iters=6):
+    """A Runner with a checkpoint after four of six iterations."""
+    runner = Runner(
+        model=Model(rows=3),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            batch_size=1,
+            dataset=Inputs(),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate')),
+        train_cfg=dict(by_epoch=False, max_iters=max_iters),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=LEARNING_RATE, momentum=0.9)),
+        default_hooks=dict(
+            checkpoint=dict(
+                type='CheckpointHook',
+                by_epoch=False,
+                interval=4,
+                save_last=False)),
+        custom_hooks=[hook_cfg],
+        resume=resume,
+        default_scope='mmseg',
+        log_level='ERROR',
+        experiment_name=f'{work_dir.name}_{resume}')
+    runner.train()
+    return runner.model.state_dict()
+
+
+def test_resumed_run_equals_uninterrupted_one(step_0, tmp_path):
+    hook_cfg = dict(
+        type='WeightRegularizerHook', regularizers=[EWC, PI], **step_0)
+    expected = run(tmp_path / 'whole', hook_cfg)
+    work_dir = tmp_path / 'stopped'
+    run(work_dir, hook_cfg, max_iters=4)
+    (work_dir / 'importance.pth').unlink()
+    resumed = run(work_dir, hook_cfg, resume=True)
+    for key, value in expected.items():
+        assert torch.equal(resumed[key], value), key
+    states = [
+        torch.load(tmp_path / name / 'importance.pth')
+        for name in ('whole', 'stopped')
+    ]
+    for name, buffers in states[0].items():
+        assert buffers.pop('iteration') == states[1][name]['iteration'] == 6
+        for key, values in buffers.items():
+            for param, value in values.items():
+                assert torch.equal(states[1][name][key][param], value)
+
+
+def test_weights_of_another_run_bring_no_state(step_0, tmp_path):
+    """A step may start from a checkpoint inside another one."""
+    hook = build_hook(EWC)
+    for resume in (False, True):
+        runner = fake_runner(tmp_path, resume=resume)
+        hook.after_load_checkpoint(runner, {STATE_KEY: dict(a=1)})
+        assert hook.resumed == (dict(a=1) if resume else None)
+
+
+def test_missing_importance_is_told(step_0, tmp_path, caplog):
+    path = str(tmp_path / 'none.pth')
+    runner = fake_runner(tmp_path, Model(rows=3))
+    hook = build_hook(EWC, importance=path, anchor=step_0['anchor'])
+    with caplog.at_level(logging.WARNING, 'regularizer'):
+        train(runner, hook, 1)
+    assert f'{path} does not exist: the weights of the step' in caplog.text
+    regularizer = hook.regularizers['ElasticWeightConsolidation']
+    assert regularizer.omega is None and regularizer.iteration == 1
+
+
+def test_importance_of_another_method_is_refused(step_0, tmp_path):
+    hook = build_hook(EWC, RW, **step_0)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='importance.pth holds the importance of .*PathIntegral, '
+            'but not of RiemannianWalk; take'):
+        hook.before_train(fake_runner(tmp_path, Model(rows=3)))
+
+
+def test_importance_of_another_model_is_refused(step_0, tmp_path):
+    model = Model(rows=3)
+    model.classifier = nn.Linear(4, 3)
+    hook = build_hook(EWC, **step_0)
+    with pytest.raises(
+            IncrementalConfigError, match='importance of classifier.weight'):
+        hook.before_train(fake_runner(tmp_path, model))
+
+
+def test_several_optimizers_are_refused(tmp_path):
+    runner = fake_runner(tmp_path)
+    runner.optim_wrapper = OptimWrapperDict(all=runner.optim_wrapper)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='ElasticWeightConsolidation cannot watch several optimizers'
+    ):
+        build_hook(EWC).before_train(runner)
+
+
+def test_wrapped_model_has_the_names_of_the_model(tmp_path):
+    runner, hook = fake_runner(tmp_path), build_hook(EWC)
+    runner.model = nn.parallel.DataParallel(runner.model)
+    hook.before_train(runner)
+    assert hook.regularizers['ElasticWeightConsolidation'].names == [
+        'classifier.weight', 'classifier.bias'
+    ]

@@ -1,0 +1,281 @@
+import io
+from typing import Optional
+
+import numpy as np
+import pytest
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.models import (BaseWeightRegularizer,
+                                      ElasticWeightConsolidation, PathIntegral,
+                                      RiemannianWalk)
+
+# Configs of the four, each with an interval or alpha of its own.
+CONFIGS = [
+    dict(type='ElasticWeightConsolidation', alpha=.7, loss_weight=5.),
+    dict(type='PathIntegral', mode='official', loss_weight=5.),
+    dict(type='PathIntegral', mode='paper', loss_weight=5.),
+    dict(type='RiemannianWalk', alpha=.8, interval=3, loss_weight=5.),
+]
+IDS = ['ewc', 'pi-official', 'pi-paper', 'rw']
+ROWS = (3, 5)
+
+
+def draw_params(rows: int, seed: int) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(
+            shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+    return dict(
+        weight=draw(rows, 2), bias=draw(rows), factor=draw(), unused=draw(2))
+
+
+def loss_of(params: dict, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(2, dtype=torch.float64, generator=generator)
+    outputs = params['factor'] * (params['weight'] @ inputs + params['bias'])
+    return outputs.logsumexp(dim=0) + outputs.square().sum()
+
+
+def train(regularizer: BaseWeightRegularizer,
+          params: dict,
+          num_iters: int,
+          first: int = 0) -> list:
+    """Train and note (weights, gradients of the loss) before each change.
+
+    The last entry are the weights at the end.
+    """
+    history = []
+    optimizer = torch.optim.SGD(params.values(), lr=0.02)
+    for seed in range(first, first + num_iters):
+        optimizer.zero_grad()
+        loss_of(params, seed).backward()
+        history.append(({
+            n: p.detach().numpy().copy()
+            for n, p in params.items()
+        }, {
+            n:
+            np.zeros(p.shape) if p.grad is None else p.grad.numpy().copy()
+            for n, p in params.items()
+        }))
+        regularizer.watch()
+        regularizer.pull_back()
+        optimizer.step()
+    end = {n: p.detach().numpy().copy() for n, p in params.items()}
+    return [*history, (end, None)]
+
+
+def padded(values: Optional[np.ndarray], like: np.ndarray,
+           fill: float) -> np.ndarray:
+    """Old rows, if there are any, in a larger array."""
+    result = np.full(like.shape, fill)
+    if values is not None:
+        result[slice(len(values)) if like.shape else ...] = values
+    return result
+
+
+def slow_scale(values: np.ndarray) -> np.ndarray:
+    return (values - values.min()) / (values.max() - values.min() + 1e-8)
+
+
+def slow_fisher(grads: list, start: np.ndarray, alpha: float) -> list:
+    """F after each iteration."""
+    fishers = []
+    for grad in grads:
+        start = np.array([
+            alpha * g * g + (1 - alpha) * f
+            for g, f in zip(grad.ravel(), start.ravel())
+        ]).reshape(start.shape)
+        fishers.append(start)
+    return fishers
+
+
+def slow_path(thetas: list, grads: list, mode: str) -> np.ndarray:
+    path = np.zeros(thetas[0].shape)
+    for k, grad in enumerate(grads):
+        if mode == 'paper':
+            path = path + grad * (thetas[k] - thetas[k + 1])
+        elif k > 0:
+            path = path + grad * (thetas[k - 1] - thetas[k])
+    change = (thetas[-1] - thetas[0])**2
+    return np.maximum(0, path / (change + 1e-20))
+
+
+def slow_score(thetas: list, grads: list, fishers: list,
+               interval: int) -> np.ndarray:
+    score, before = np.zeros(thetas[0].shape), thetas[0]
+    for k in range(interval, len(grads), interval):
+        change = thetas[k] - before
+        score = score - grads[k] * change / (.5 * fishers[k - 1] * change**2 +
+                                             1e-8)
+        before = thetas[k]
+    return np.maximum(0, score)
+
+
+def slow_step(cfg: dict, history: list, name: str, before: dict) -> tuple:
+    """What is carried on, and importance, after a step."""
+    thetas = [weights[name] for weights, _ in history]
+    grads = [grad[name] for _, grad in history[:-1]]
+    if cfg['type'] == 'PathIntegral':
+        omega = padded(before.get('omega'), thetas[0], 0.)
+        omega = omega + slow_path(thetas, grads, cfg['mode'])
+        return dict(omega=omega), slow_scale(omega)
+    start = padded(before.get('fisher'), thetas[0], 1.)
+    fishers = slow_fisher(grads, start, cfg['alpha'])
+    carried, omega = dict(fisher=fishers[-1]), slow_scale(fishers[-1])
+    if cfg['type'] == 'RiemannianWalk':
+        score = slow_score(thetas, grads, fishers, cfg['interval'])
+        if before:
+            score = (score + padded(before['score'], thetas[0], 0.)) / 2
+        carried['score'] = score
+        omega = omega + slow_scale(score)
+    return carried, omega
+
+
+def begin(cfg: dict, seed: int, rows: int, *args: dict) -> tuple:
+    params, regularizer = draw_params(rows, seed), MODELS.build(cfg)
+    regularizer.start(params, *args)
+    return params, regularizer
+
+
+def finish(regularizer: BaseWeightRegularizer) -> dict:
+    regularizer.finish()
+    return regularizer.state_dict(carried_only=True)
+
+
+def as_anchor(params: dict) -> dict:
+    return {name: param.detach().clone() for name, param in params.items()}
+
+
+@pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
+def test_two_steps_equal_formula(cfg):
+    expected = {name: ({}, None) for name in draw_params(1, 0)}
+    args, num_iters = (), (7, 5)
+    for step, rows in enumerate(ROWS):
+        params, regularizer = begin(cfg, step, rows, *args)
+        if step > 0:
+            assert regularizer.omega is not None
+            for name, omega in zip(params, regularizer.omega):
+                np.testing.assert_allclose(
+                    omega,
+                    padded(expected[name][1], omega.numpy(), 0.),
+                    rtol=1e-9,
+                    atol=1e-15,
+                    err_msg=name)
+        history = train(regularizer, params, num_iters[step])
+        carried = finish(regularizer)
+        for name in params:
+            expected[name] = slow_step(cfg, history, name, expected[name][0])
+            for key, values in expected[name][0].items():
+                np.testing.assert_allclose(
+                    carried[key][name], values, rtol=1e-9, err_msg=name)
+        assert set(carried) == {*expected['weight'][0], 'iteration'}
+        args = (carried, as_anchor(params))
+    # Not one of them is trivial.
+    assert expected['weight'][1].max() > 0.999 and expected['weight'][1].min() < 1
+
+
+@pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
+def test_importance_is_in_its_range(cfg):
+    params, regularizer = begin(cfg, 0, 3)
+    train(regularizer, params, 7)
+    args = (finish(regularizer), as_anchor(params))
+    params, regularizer = begin(cfg, 1, 5, *args)
+    highest = 2 if cfg['type'] == 'RiemannianWalk' else 1
+    for name, omega in zip(params, regularizer.omega):
+        assert omega.min() >= 0 and omega.max() <= highest
+        # A single number has no range, an unused weight no gradient.
+        assert (omega.max() > 0) == (name in ('weight', 'bias'))
+        if name in ('weight', 'bias'):
+            assert torch.all(omega[3:] == 0)
+
+
+@pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
+def test_penalty_holds_weights(cfg):
+    """Nearer to the step before than without it."""
+    params, regularizer = begin(cfg, 0, 3)
+    train(regularizer, params, 7)
+    carried, anchor = finish(regularizer), as_anchor(params)
+    moved = []
+    for weight in (0., 5.):
+        regularizer = MODELS.build(dict(cfg, loss_weight=weight))
+        params = {n: p.clone().requires_grad_() for n, p in anchor.items()}
+        regularizer.start(params, carried, anchor)
+        train(regularizer, params, 10, first=50)
+        moved.append(
+            sum((o * (p.detach() - anchor[n])**2).sum().item()
+                for o, (n, p) in zip(regularizer.omega, params.items())))
+    assert 0 < moved[1] < moved[0]
+
+
+@pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
+def test_state_mid_step_goes_on_as_uninterrupted(cfg):
+    params, regularizer = begin(cfg, 0, 3)
+    train(regularizer, params, 7)
+    args = (finish(regularizer), as_anchor(params))
+
+    params, regularizer = begin(cfg, 1, 5, *args)
+    train(regularizer, params, 4)
+    file = io.BytesIO()
+    torch.save((regularizer.state_dict(), as_anchor(params)), file)
+    train(regularizer, params, 4, first=4)
+    expected = finish(regularizer)
+
+    file.seek(0)
+    state, weights = torch.load(file, weights_only=True)
+    params = {n: p.requires_grad_() for n, p in weights.items()}
+    regularizer = MODELS.build(cfg)
+    regularizer.start(params, *args)
+    regularizer.load_state_dict(state)
+    train(regularizer, params, 4, first=4)
+    carried = finish(regularizer)
+    assert carried.pop('iteration') == expected.pop('iteration') == 8
+    for key, values in expected.items():
+        for name, value in values.items():
+            assert torch.equal(carried[key][name], value), (key, name)
+
+
+def test_fisher_with_alpha_1_is_the_last_gradient():
+    params, regularizer = begin(
+        dict(type='ElasticWeightConsolidation', alpha=1.), 0, 3)
+    history = train(regularizer, params, 3)
+    for name, fisher in finish(regularizer)['fisher'].items():
+        np.testing.assert_allclose(fisher, history[-2][1][name]**2)
+
+
+def test_paths_of_paper_sum_up_to_the_decrease_of_the_loss():
+    """With small steps, as in eq. 2 of the paper of PI."""
+    params, regularizer = begin(dict(type='PathIntegral', mode='paper'), 0, 3)
+    optimizer = torch.optim.SGD(params.values(), lr=1e-5)
+    start = loss_of(params, 0).item()
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss_of(params, 0).backward()
+        regularizer.watch()
+        optimizer.step()
+    regularizer.finish()
+    decrease = start - loss_of(params, 0).item()
+    path = sum(path.sum().item() for path in regularizer.state['path'])
+    assert decrease > 0
+    assert path == pytest.approx(decrease, rel=1e-3)
+
+
+@pytest.mark.parametrize('cls, weight', [(ElasticWeightConsolidation, 500.),
+                                         (PathIntegral, 500.),
+                                         (RiemannianWalk, 100.)])
+def test_defaults(cls, weight):
+    regularizer = MODELS.build(dict(type=cls.__name__))
+    assert type(regularizer) is cls and regularizer.loss_weight == weight
+    with pytest.raises(
+            IncrementalConfigError, match=f"'{cls.__name__}' is -1"):
+        cls(loss_weight=-1)
+
+
+def test_refuses_mode():
+    with pytest.raises(
+            IncrementalConfigError, match="mode='mine' is unknown; .*'paper'"):
+        PathIntegral(mode='mine')
