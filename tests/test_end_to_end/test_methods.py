@@ -1,0 +1,84 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.registry import MODELS
+
+from mmseg_incremental.engine import build_step_cfg, run_steps
+from mmseg_incremental.engine.stock_config import to_stock_model
+
+METHODS = Path(__file__).parents[2] / 'configs' / '_base_' / 'methods'
+NAMES = sorted(path.stem for path in METHODS.glob('*.py'))
+STEPS = dict(num_panel_images=0)
+
+
+def state(work_dir: Path, step: int) -> dict:
+    return torch.load(work_dir / f'step_{step}' / 'final.pth')['state_dict']
+
+
+def assert_same_weights(ours: dict, theirs: dict) -> None:
+    assert list(ours) == list(theirs)
+    assert not [k for k in ours if not torch.equal(ours[k], theirs[k])]
+
+
+@pytest.fixture(scope='module')
+def run(tiny_cfg, tmp_path_factory):
+    """Run two steps of a method, once for all tests."""
+    finished = {}
+
+    def run_method(name: str) -> Path:
+        if name not in finished:
+            finished[name] = tmp_path_factory.mktemp(name) / 'work'
+            steps = [0] if name == 'joint' else [0, 1]
+            run_steps(tiny_cfg(finished[name], name, **STEPS), steps=steps)
+        return finished[name]
+
+    return run_method
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_checkpoints_are_plain(run, tiny_cfg, name):
+    work_dir = run(name)
+    step = 0 if name == 'joint' else 1
+    cfg = build_step_cfg(tiny_cfg(work_dir, name), step)
+    model = MODELS.build(to_stock_model(cfg.model))
+    assert type(model).__name__ == 'EncoderDecoder'
+    model.load_state_dict(state(work_dir, step), strict=True)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize('name', ['plop', 'rw', 'pi', 'ewf', 'lwf_mc'])
+def test_stop_between_steps(run, tiny_cfg, tmp_path, name):
+    whole, work_dir = run(name), tmp_path / 'moved'
+    shutil.copytree(whole, work_dir)
+    shutil.rmtree(work_dir / 'step_1')
+    run_steps(tiny_cfg(work_dir, name, **STEPS), steps=[0, 1], resume=True)
+    assert_same_weights(state(work_dir, 1), state(whole, 1))
+    for file in ('importance.pth', 'label_completion.json'):
+        ours, theirs = (path / 'step_1' / file for path in (work_dir, whole))
+        assert ours.exists() == theirs.exists()
+        if file == 'importance.pth' and ours.exists():
+            (ours, ), (theirs, ) = (
+                torch.load(path).values() for path in (ours, theirs))
+            for buffer in set(ours) - {'iteration'}:
+                assert_same_weights(ours[buffer], theirs[buffer])
+        elif ours.exists():
+            assert ours.read_text() == theirs.read_text()
+
+
+@pytest.mark.parametrize('key, part', [
+    ('distillation', dict(type='DistillationLoss')),
+    ('distillation', dict(type='UnbiasedDistillationLoss')),
+    ('distillation', dict(type='SigmoidDistillationLoss')),
+    ('distillation', dict(type='FeatureDistillationLoss')),
+    ('distillation', dict(type='LocalPODLoss')),
+    ('weight_regularizers', dict(type='ElasticWeightConsolidation')),
+    ('weight_regularizers', dict(type='PathIntegral')),
+    ('weight_regularizers', dict(type='RiemannianWalk')),
+])  # yapf: disable
+def test_without_weight_it_is_fine_tuning(run, tiny_cfg, tmp_path, key, part):
+    parts = [dict(part, loss_weight=0.0)]
+    cfg = tiny_cfg(tmp_path, 'finetune', **STEPS, **{f'method.{key}': parts})
+    run_steps(cfg, steps=[0, 1])
+    assert_same_weights(state(tmp_path, 1), state(run('finetune'), 1))
