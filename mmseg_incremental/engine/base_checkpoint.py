@@ -1,4 +1,3 @@
-import logging
 import os
 import os.path as osp
 import shutil
@@ -80,12 +79,12 @@ def adopt_base_checkpoint(cfg: Config, checkpoint: dict, path: str) -> None:
 
 def _adopt_importance(cfg: Config, checkpoint: dict, path: str) -> None:
     """Take over an importance file, whose rows are in the order it has."""
-    if checkpoint['meta']['incremental'].get('reordered'):
-        print_log(
-            f'{path} is not taken over, as its classes have another order '
-            'than step 0: the base classes are not protected by it',
-            logger='current',
-            level=logging.WARNING)
+    if checkpoint['meta']['incremental']['reordered']:
+        if cfg.get('method', {}).get('weight_regularizers'):
+            raise IncrementalConfigError(
+                f'{path} lists its classes in another order than step 0 of '
+                'this run; give a base checkpoint in the order of the '
+                'scenario, or set scenario.class_order to its order.')
         return
     shutil.copy(path, osp.join(step_dir(cfg, 0), IMPORTANCE_FILE))
 
@@ -124,6 +123,7 @@ def _step_meta(cfg: Config, meta: dict,
         step=0,
         method=method_name(cfg),
         scenario=scenario.to_dict(),
+        base_method=trained.get('method'),
         num_train_images=trained.get('num_train_images'),
         train_seconds=trained.get('train_seconds'))
     return dict(meta, dataset_meta=dataset_meta, incremental=info)

@@ -6,6 +6,9 @@ from mmengine.device import get_device
 from mmengine.dist import (broadcast_object_list, init_dist, is_distributed,
                            is_main_process)
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
 
 from mmseg_incremental.errors import IncrementalConfigError
 from .model_config import PLAIN_NORMS, rename_types
@@ -46,6 +49,19 @@ def on_main_process(function: Callable, *args: Any) -> Any:
         raise (IncrementalConfigError(message)
                if bad_input else RuntimeError(f'rank 0 failed: {message}'))
     return result
+
+
+def unwrap_model(runner: Runner) -> nn.Module:
+    """The segmentor of a Runner, without a data-parallel wrapper.
+
+    Args:
+        runner (Runner): The runner of a step.
+
+    Returns:
+        nn.Module: The segmentor.
+    """
+    model = runner.model
+    return model.module if is_model_wrapper(model) else model
 
 
 def start_distributed(cfg: Config) -> None:

@@ -15,6 +15,7 @@ from mmseg_incremental.models import GROWABLE_HEADS
 from .model_config import head_configs, without_pretrained
 from .scenario_config import leaf_datasets
 from .step_config import build_step_cfg
+from .step_model import check_method
 
 
 def check_model(cfg: Config, step: int) -> None:
@@ -28,6 +29,9 @@ def check_model(cfg: Config, step: int) -> None:
         IncrementalConfigError: If a part does not exist, cannot be built or,
             in the model, cannot grow.
     """
+    _check_parts(cfg)
+    if step > 0 and cfg.get('method', {}).get('base_classification'):
+        check_model(cfg, 0)
     step_cfg = build_step_cfg(cfg, step)
     model_cfg = without_pretrained(step_cfg.model)
     try:
@@ -44,6 +48,26 @@ def check_model(cfg: Config, step: int) -> None:
             f'{_advice_on_heads(model_cfg)}.') from error
     _check_registered(step_cfg)
     _check_optimization(step_cfg, model)
+
+
+def _check_parts(cfg: Config) -> None:
+    """Build the parts of the method that are not in the model."""
+    check_method(cfg)
+    method = cfg.get('method', {})
+    parts = [('weight_regularizers', part)
+             for part in method.get('weight_regularizers') or []]
+    if method.get('weight_fusion'):
+        parts.append(('weight_fusion', method.weight_fusion))
+    for key, part in parts:
+        try:
+            MODELS.build(part)
+        except IncrementalConfigError:
+            raise
+        except Exception as error:
+            # Anything: see check_model.
+            raise IncrementalConfigError(
+                f'method.{key}={dict(part)} cannot be built: '
+                f'{type(error).__name__}: {error}; correct it.') from error
 
 
 def _check_optimization(step_cfg: Config, model: nn.Module) -> None:

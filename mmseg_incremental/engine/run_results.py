@@ -76,7 +76,8 @@ def collect_results(cfg: Config) -> dict:
             scenario.conventions,
             resize=describe_resize(cfg),
             holdout=cfg.get('holdout') or 'none: official validation images',
-            pretrained=trained.get('pretrained_left_out') or 'as configured'))
+            pretrained=trained.get('pretrained_left_out') or 'as configured',
+            base_method=trained.get('base_method') or method_name(cfg)))
     results = build_results(header, records, base, learned[len(base):],
                             len(scenario))
     on_main_process(write_results, results, cfg.work_dir)

@@ -9,6 +9,7 @@ from mmseg_incremental.evaluation.results_io import write_atomically
 from .distributed import on_main_process
 from .scenario_config import build_scenario, is_joint
 from .step_config import final_checkpoint
+from .step_hooks import IMPORTANCE_FILE
 from .step_model import method_name
 
 RUN_FILE = 'run.json'
@@ -33,6 +34,8 @@ def check_run(cfg: Config, steps: Sequence[int], resume: bool,
             f'--base-checkpoint {base_checkpoint} cannot be used with method '
             f'{method_name(cfg)!r}, which trains all classes in one step; '
             'leave it out.')
+    if base_checkpoint is not None:
+        _check_importance(cfg, base_checkpoint)
     check_same_run(cfg)
     finished = [
         step for step in range(len(build_scenario(cfg)))
@@ -46,6 +49,19 @@ def check_run(cfg: Config, steps: Sequence[int], resume: bool,
             '--resume to go on, name other --steps, or choose another '
             '--work-dir.')
     _check_chain(cfg, steps, finished, base_checkpoint)
+
+
+def _check_importance(cfg: Config, base_checkpoint: str) -> None:
+    """A penalty without an importance would protect nothing."""
+    regularizers = cfg.get('method', {}).get('weight_regularizers') or []
+    needed = [r['type'] for r in regularizers if r.get('loss_weight', 1) > 0]
+    path = osp.join(osp.dirname(base_checkpoint), IMPORTANCE_FILE)
+    if needed and not osp.isfile(path):
+        raise IncrementalConfigError(
+            f'--base-checkpoint {base_checkpoint} has no {IMPORTANCE_FILE} '
+            f'beside it, which {", ".join(needed)} of method '
+            f'{method_name(cfg)!r} needs; train step 0 by --method '
+            'importances --steps 0, or by this method.')
 
 
 def check_steps(cfg: Config, steps: Sequence[int]) -> None:

@@ -1,4 +1,5 @@
 """The importances of EWC, PI and RW, in the form of MiB's official code."""
+from numbers import Real
 from typing import Any, Dict, List
 
 import torch
@@ -37,6 +38,10 @@ class ElasticWeightConsolidation(BaseWeightRegularizer):
 
     def __init__(self, alpha: float = 0.9, loss_weight: float = 500.0) -> None:
         super().__init__(loss_weight)
+        if not isinstance(alpha, Real) or not 0 < alpha <= 1:
+            raise IncrementalConfigError(
+                f'{type(self).__name__}.alpha={alpha!r} is no share; set it '
+                'to a number above 0 and up to 1.')
         self.alpha = alpha
 
     def observe(self, grads: List[Tensor]) -> None:
@@ -160,6 +165,10 @@ class RiemannianWalk(ElasticWeightConsolidation):
                  alpha: float = 0.9,
                  loss_weight: float = 100.0) -> None:
         super().__init__(alpha, loss_weight)
+        if not isinstance(interval, int) or interval < 1:
+            raise IncrementalConfigError(
+                f'RiemannianWalk.interval={interval!r} is no number of '
+                'iterations; set it to an integer from 1 on.')
         self.interval = interval
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """Old classes in the labels of a step, as the teacher sees them."""
 import math
 from abc import ABCMeta, abstractmethod
+from numbers import Real
 from typing import Any, Dict, NamedTuple, Optional
 
 import torch
@@ -101,7 +102,8 @@ class EntropyPseudoLabels(BaseLabelCompleter):
             to True.
 
     Raises:
-        IncrementalConfigError: If ``mode`` is unknown.
+        IncrementalConfigError: If ``mode`` is unknown or ``min_threshold``
+            no number from 0 on.
     """
 
     needs_pass = True
@@ -115,6 +117,10 @@ class EntropyPseudoLabels(BaseLabelCompleter):
             raise IncrementalConfigError(
                 f'EntropyPseudoLabels.mode={mode!r} is unknown; allowed are '
                 f'{", ".join(NUM_BINS)}.')
+        if not isinstance(min_threshold, Real) or min_threshold < 0:
+            raise IncrementalConfigError(
+                f'EntropyPseudoLabels.min_threshold={min_threshold!r} is no '
+                'entropy; set it to a number from 0 on.')
         self.num_seen = num_seen
         self.mode = mode
         self.min_threshold = min_threshold

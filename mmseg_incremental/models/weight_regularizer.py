@@ -23,7 +23,13 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
     code. The gradient is added to that of the losses right before the
     optimizer uses it: it costs no backward, and is the same under mixed
     precision, with accumulated gradients and on every rank. Gradient clipping
-    does not see it.
+    comes before: it does not see the penalty, and what is gathered is of the
+    clipped gradients.
+
+    The step it makes of a weight is the learning rate times
+    :math:`2 \lambda \Omega` of the way back. With a momentum of 0.9 this
+    diverges from about 1.3 on: the published weights of 500 belong to a
+    learning rate of 0.001.
 
     A subclass names in ``buffers`` what it gathers, one tensor a parameter,
     and in ``carried`` what the next step needs of it.

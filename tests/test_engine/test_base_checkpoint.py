@@ -6,7 +6,8 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_incremental.engine import build_scenario, build_step_cfg
+from mmseg_incremental.engine import (build_scenario, build_step_cfg,
+                                      load_method)
 from mmseg_incremental.engine.base_checkpoint import (adopt_base_checkpoint,
                                                       prepare_base_checkpoint)
 from mmseg_incremental.errors import IncrementalConfigError
@@ -84,6 +85,17 @@ def test_importance_beside_it_is_adopted(cfg, names, state_dict, tmp_path):
         assert (folder / 'importance.pth').read_bytes() == b'importance'
 
 
+def test_importance_in_another_order(cfg, names, state_dict, tmp_path):
+    path = save(tmp_path / 'a.pth', state_dict, classes=names[::-1])
+    (tmp_path / 'importance.pth').write_bytes(b'importance')
+    checkpoint = prepare_base_checkpoint(cfg, path)
+    adopt_base_checkpoint(cfg, checkpoint, path)
+    assert not (Path(cfg.work_dir) / 'step_0' / 'importance.pth').exists()
+    cfg.method = load_method('ewc')
+    with pytest.raises(IncrementalConfigError, match='in another order'):
+        adopt_base_checkpoint(cfg, checkpoint, path)
+
+
 def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
     """What training took stays known."""
     meta = dict(
@@ -94,7 +106,7 @@ def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
     checkpoint = prepare_base_checkpoint(cfg, str(tmp_path / 'a.pth'))
     info = checkpoint['meta']['incremental']
     assert (info['num_train_images'], info['train_seconds']) == (24, 1.5)
-    assert info['method'] == 'mib'
+    assert (info['method'], info['base_method']) == ('mib', 'x')
 
 
 def test_weights_alone_are_taken_as_they_are(cfg, names, state_dict, tmp_path,

@@ -31,6 +31,22 @@ def test_model_that_works(tiny_cfg, tmp_path):
     ({'model.decode_head.dilation': 1}, "TypeError.*'dilation'"),
     ({'method.distillation.0.type': 'NoLoss'}, 'KeyError.*NoLoss'),
     ({'method.classifier_init': 'warm'}, "classifier_init='warm' is unk"),
+    ({'method.base_classification': dict(type='NoLoss')}, 'NoLoss'),
+    ({'method.weight_fusion': dict(type='NoFusion')},
+     r"method.weight_fusion=\{'type': 'NoFusion'\} cannot .*KeyError"),
+    ({'method.weight_fusion': dict(type='EndpointsWeightFusion', a=1)},
+     'method.weight_fusion=.*TypeError'),
+    ({'method.weight_regularizers': [dict(type='NoRegularizer')]},
+     'method.weight_regularizers=.*KeyError'),
+    ({'method.weight_regularizers': [
+        dict(type='PathIntegral', loss_weight=-1)]}, 'finite number >= 0'),
+    ({'method.weight_regularizers': dict(type='PathIntegral')},
+     'weight_regularizers=.* is not a list of dicts'),
+    ({'method.weight_regularizers': [dict(loss_weight=1)]}, 'the key "type"'),
+    ({'method.label_completion.mode': 'paper'},
+     'label_completion=.* is not a dict with the key "type"'),
+    ({'method.label_completion': dict(type='EntropyPseudoLabels')},
+     "label_completion='EntropyPseudoLabels' has no effect beside"),
 ])  # yapf: disable
 def test_model_that_does_not(tiny_cfg, tmp_path, options, message):
     with pytest.raises(IncrementalConfigError, match=message):

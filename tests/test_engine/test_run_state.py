@@ -5,6 +5,7 @@ from typing import Callable
 import pytest
 from mmengine.config import Config
 
+from mmseg_incremental.engine import load_method
 from mmseg_incremental.engine.run_state import (check_run, check_same_run,
                                                 check_steps, claim_work_dir)
 from mmseg_incremental.errors import IncrementalConfigError
@@ -111,3 +112,15 @@ def test_steps_listed_in_a_config_are_the_same_when_read_back(cfg):
     cfg.scenario = dict(task=[['disc', 'square'], ['ring']])
     claim_work_dir(cfg)
     check_same_run(cfg)
+
+
+def test_importance_beside_the_base_checkpoint(cfg, tmp_path):
+    base = str(tmp_path / 'base.pth')
+    check(cfg, [1], base_checkpoint=base)
+    cfg.method = load_method('ewc')
+    with pytest.raises(
+            IncrementalConfigError,
+            match='has no importance.pth beside it, which Elastic'):
+        check(cfg, [1], base_checkpoint=base)
+    (tmp_path / 'importance.pth').touch()
+    check(cfg, [1], base_checkpoint=base)

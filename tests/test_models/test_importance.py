@@ -176,7 +176,8 @@ def test_two_steps_equal_formula(cfg):
         assert set(carried) == {*expected['weight'][0], 'iteration'}
         args = (carried, as_anchor(params))
     # Not one of them is trivial.
-    assert expected['weight'][1].max() > 0.999 and expected['weight'][1].min() < 1
+    assert expected['weight'][1].max() > 0.999 and expected['weight'][1].min(
+    ) < 1
 
 
 @pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
@@ -279,3 +280,13 @@ def test_refuses_mode():
     with pytest.raises(
             IncrementalConfigError, match="mode='mine' is unknown; .*'paper'"):
         PathIntegral(mode='mine')
+
+
+@pytest.mark.parametrize('cfg, message', [
+    (dict(type='RiemannianWalk', interval=0), 'interval=0 is no number'),
+    (dict(type='RiemannianWalk', alpha=2), 'RiemannianWalk.alpha=2 is no'),
+    (dict(type='ElasticWeightConsolidation', alpha='x'), "alpha='x' is no"),
+])
+def test_arguments_out_of_range(cfg, message):
+    with pytest.raises(IncrementalConfigError, match=message):
+        MODELS.build(cfg)

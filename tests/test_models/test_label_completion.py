@@ -362,3 +362,15 @@ def test_base_class():
     for call in (completer.finish, lambda: completer.observe(None, None)):
         with pytest.raises(NotImplementedError):
             call()
+
+
+@pytest.mark.parametrize('value', [-0.1, 'x', None])
+def test_threshold_out_of_range(value):
+    with pytest.raises(IncrementalConfigError, match='min_threshold='):
+        EntropyPseudoLabels(num_seen=3, min_threshold=value)
+
+
+def test_labels_are_not_completed_before_the_pass():
+    with pytest.raises(RuntimeError, match='LabelCompletionHook'):
+        EntropyPseudoLabels(num_seen=3).complete(
+            torch.zeros(1, 2, 2).long(), torch.zeros(1, 2, 2, 2))

@@ -1,5 +1,5 @@
 # Endpoints Weight Fusion, https://doi.org/10.1109/CVPR52729.2023.00696, on
-# MiB with the weight of RCIL's and EWF's code.
+# MiB.
 _base_ = './mib.py'
 method = dict(
     name='ewf',

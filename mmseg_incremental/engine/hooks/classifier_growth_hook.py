@@ -1,12 +1,12 @@
 from typing import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from mmseg_incremental.errors import IncrementalConfigError
 from ..checkpoints import check_fit
+from ..distributed import unwrap_model
 
 
 @HOOKS.register_module()
@@ -48,8 +48,7 @@ class ClassifierGrowthHook(Hook):
                 f'the checkpoint to start from has the classes {foreign}, '
                 f'which are none of the classes seen so far {self.classes}; '
                 'use a checkpoint of the step before.')
-        model = runner.model.module if is_model_wrapper(
-            runner.model) else runner.model
+        model = unwrap_model(runner)
         model.grow_state_dict(checkpoint['state_dict'], source, self.classes)
         # MMEngine would skip what does not fit with a line in the log.
         check_fit(model, checkpoint['state_dict'],

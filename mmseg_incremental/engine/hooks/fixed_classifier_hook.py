@@ -2,12 +2,12 @@ from typing import List, Optional, Tuple
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor
 
 from mmseg_incremental.models.classifier_growth import predicts_classes
+from ..distributed import unwrap_model
 
 
 @HOOKS.register_module()
@@ -35,8 +35,7 @@ class FixedClassifierHook(Hook):
         Args:
             runner (Runner): The runner of the step.
         """
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap_model(runner)
         params = [
             param for _, head in model.named_heads() if predicts_classes(head)
             for param in head.conv_seg.parameters()

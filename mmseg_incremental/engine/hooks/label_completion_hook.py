@@ -11,14 +11,13 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.utils import ProgressBar
 from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from mmseg_incremental.evaluation.results_io import write_atomically
-from ..distributed import on_main_process
+from ..distributed import on_main_process, unwrap_model
 
 STATE_FILE = 'label_completion.json'
 
@@ -43,8 +42,7 @@ class LabelCompletionHook(Hook):
         Args:
             runner (Runner): The runner of the step.
         """
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap_model(runner)
         completer = model.label_completion
         if not completer.needs_pass:
             return

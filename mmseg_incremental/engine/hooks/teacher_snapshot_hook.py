@@ -2,12 +2,12 @@ from typing import List
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, MODELS
 from torch import nn
 
 from ..checkpoints import check_fit, read_checkpoint
+from ..distributed import unwrap_model
 
 
 @HOOKS.register_module()
@@ -38,8 +38,7 @@ class TeacherSnapshotHook(Hook):
             IncrementalConfigError: If the checkpoint cannot be read or is
                 not exactly one of the model.
         """
-        model = runner.model
-        student = model.module if is_model_wrapper(model) else model
+        student = unwrap_model(runner)
         state_dict = read_checkpoint("the teacher's checkpoint",
                                      self.checkpoint)['state_dict']
         # The student's random numbers do not depend on having a teacher.

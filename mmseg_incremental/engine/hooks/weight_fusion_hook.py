@@ -55,6 +55,7 @@ class WeightFusionHook(Hook):
                                                     checkpoint['state_dict'],
                                                     self.num_old,
                                                     self.num_seen)
+        fused = sum(t.is_floating_point() for t in before.values())
         runner.logger.info(
-            f'{type(self.fusion).__name__}: {len(before)} tensors fused with '
+            f'{type(self.fusion).__name__}: {fused} tensors fused with '
             f'{self.checkpoint}')

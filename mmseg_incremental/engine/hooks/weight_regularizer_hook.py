@@ -4,8 +4,7 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS, MODELS
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseWeightRegularizer
 from ..checkpoints import read_checkpoint
-from ..distributed import on_main_process
+from ..distributed import on_main_process, unwrap_model
 from ..step_hooks import IMPORTANCE_FILE
 
 STATE_KEY = 'weight_regularizers'
@@ -66,9 +65,20 @@ class WeightRegularizerHook(Hook):
         Args:
             runner (Runner): The runner of the step.
             checkpoint (dict): What is loaded.
+
+        Raises:
+            IncrementalConfigError: If a step that is resumed was trained
+                without these regularizers.
         """
-        if runner._resume:
-            self.resumed = checkpoint.get(STATE_KEY)
+        if not runner._resume:
+            return
+        self.resumed = checkpoint.get(STATE_KEY) or {}
+        missing = sorted(set(self.regularizers) - set(self.resumed))
+        if missing:
+            raise IncrementalConfigError(
+                f'the checkpoint to resume in {runner.work_dir} has no state '
+                f'of {", ".join(missing)}; resume with the method it was '
+                'trained by, or remove the folder to train the step anew.')
 
     def before_train(self, runner: Runner) -> None:
         """Begin the step.
@@ -80,8 +90,7 @@ class WeightRegularizerHook(Hook):
             IncrementalConfigError: If the importance of the step before is
                 of another method or model.
         """
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap_model(runner)
         params = {n: p for n, p in model.named_parameters() if p.requires_grad}
         carried, anchor = self._read_step_before(runner)
         for name, regularizer in self.regularizers.items():
@@ -93,6 +102,12 @@ class WeightRegularizerHook(Hook):
                 f'{", ".join(self.regularizers)} cannot watch several '
                 'optimizers; use an optim_wrapper with one.')
         optimizer = runner.optim_wrapper.optimizer
+        if isinstance(runner.optim_wrapper, AmpOptimWrapper) and getattr(
+                optimizer, '_step_supports_amp_scaling', False):
+            raise IncrementalConfigError(
+                'optim_wrapper.optimizer.fused=True unscales the gradients of '
+                f'mixed precision too late for {", ".join(self.regularizers)};'
+                ' set it to False.')
         self.handle = optimizer.register_step_pre_hook(self._before_step)
 
     def after_train_iter(self,
@@ -100,7 +115,7 @@ class WeightRegularizerHook(Hook):
                          batch_idx: int,
                          data_batch: Optional[dict] = None,
                          outputs: Optional[dict] = None) -> None:
-        """Log the penalties as often as the losses.
+        """Log the penalties now and then.
 
         Args:
             runner (Runner): The runner of the step.
@@ -157,11 +172,13 @@ class WeightRegularizerHook(Hook):
         if self.importance is None:
             return {}, None
         if not osp.isfile(self.importance):
-            runner.logger.warning(
-                f'{self.importance} does not exist: the weights of the step '
-                'before are not protected; train step 0 with this method to '
-                'have them so.')
-            return {}, None
+            if not any(r.loss_weight for r in self.regularizers.values()):
+                return {}, None
+            raise IncrementalConfigError(
+                f'{self.importance} does not exist, so that '
+                f'{", ".join(self.regularizers)} would protect nothing; train '
+                'the step before with this method, or by --method '
+                'importances.')
         carried = torch.load(
             self.importance, map_location='cpu', weights_only=True)
         missing = sorted(set(self.regularizers) - set(carried))

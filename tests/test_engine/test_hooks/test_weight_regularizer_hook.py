@@ -328,22 +328,46 @@ def test_resumed_run_equals_uninterrupted_one(step_0, tmp_path):
 
 def test_weights_of_another_run_bring_no_state(step_0, tmp_path):
     """A step may start from a checkpoint inside another one."""
-    hook = build_hook(EWC)
+    hook, state = build_hook(EWC), {EWC['type']: 1}
     for resume in (False, True):
         runner = fake_runner(tmp_path, resume=resume)
-        hook.after_load_checkpoint(runner, {STATE_KEY: dict(a=1)})
-        assert hook.resumed == (dict(a=1) if resume else None)
+        hook.after_load_checkpoint(runner, {STATE_KEY: state})
+        assert hook.resumed == (state if resume else None)
+    for other in ({}, {STATE_KEY: dict(a=1)}):
+        with pytest.raises(
+                IncrementalConfigError,
+                match='no state of ElasticWeightConsolidation; resume with'):
+            hook.after_load_checkpoint(runner, other)
 
 
-def test_missing_importance_is_told(step_0, tmp_path, caplog):
+def test_missing_importance_is_refused(step_0, tmp_path):
     path = str(tmp_path / 'none.pth')
     runner = fake_runner(tmp_path, Model(rows=3))
     hook = build_hook(EWC, importance=path, anchor=step_0['anchor'])
-    with caplog.at_level(logging.WARNING, 'regularizer'):
-        train(runner, hook, 1)
-    assert f'{path} does not exist: the weights of the step' in caplog.text
-    regularizer = hook.regularizers['ElasticWeightConsolidation']
-    assert regularizer.omega is None and regularizer.iteration == 1
+    with pytest.raises(
+            IncrementalConfigError,
+            match='none.pth does not exist, so that ElasticWeight'):
+        hook.before_train(runner)
+    # Where nothing is to be protected there is nothing to miss.
+    hook = build_hook(
+        dict(EWC, loss_weight=0.0), importance=path, anchor=step_0['anchor'])
+    train(runner, hook, 1)
+    assert hook.regularizers['ElasticWeightConsolidation'].omega is None
+
+
+def test_regularizer_listed_twice_is_refused():
+    with pytest.raises(IncrementalConfigError, match='Consolidation twice'):
+        build_hook(EWC, EWC)
+
+
+def test_fused_optimizer_under_amp_is_refused(tmp_path, monkeypatch):
+    runner = fake_runner(tmp_path)
+    monkeypatch.setattr(
+        'mmseg_incremental.engine.hooks.weight_regularizer_hook.'
+        'AmpOptimWrapper', OptimWrapper)
+    runner.optim_wrapper.optimizer._step_supports_amp_scaling = True
+    with pytest.raises(IncrementalConfigError, match='fused=True unscales'):
+        build_hook(EWC).before_train(runner)
 
 
 def test_importance_of_another_method_is_refused(step_0, tmp_path):
