@@ -5,6 +5,7 @@ from typing import Any, Optional
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 
 from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.host import configs_root
@@ -25,7 +26,8 @@ def load_config(path: str,
         path (str): Config file, or ``mmseg_incremental::...``.
         method (str, optional): File name of a config in
             ``_base_/methods``, which replaces the config's method. Defaults
-            to None. The config's own method keeps what the config sets.
+            to None. The config's own method keeps what the config sets,
+            another one follows ``cfg.part_options``.
         cfg_options (dict, optional): Dotted keys and values as MMEngine's
             ``DictAction`` gives them. Defaults to None.
         work_dir (str, optional): Directory of the run. Defaults to None:
@@ -50,6 +52,7 @@ def load_config(path: str,
     base_method = cfg.get('method', {}).get('name')
     if method is not None and method != base_method:
         cfg.method = load_method(method)
+        _apply_part_options(cfg)
     merge_options(cfg, cfg_options or {})
     for key in ('scenario', 'method'):
         if not isinstance(cfg.get(key, {}), dict):
@@ -75,6 +78,23 @@ def _check_parts(cfg: Config, path: str) -> None:
         raise IncrementalConfigError(
             f'{path} has train_dataloader={loader!r}; set it to a dict with '
             'the key "dataset", as in the configs of MMSegmentation.')
+
+
+def _apply_part_options(cfg: Config) -> None:
+    """Give the parts of a method what the task or data set asks for."""
+    for name, options in (cfg.get('part_options') or {}).items():
+        if MODELS.get(name) is None:
+            raise IncrementalConfigError(
+                f'part_options.{name} names no registered part of a method'
+                f'{close_match(name, list(MODELS.module_dict))}; use the type '
+                'of a loss or another part.')
+        parts = [
+            part for value in cfg.method.values()
+            for part in (value if isinstance(value, list) else [value])
+        ]
+        for part in parts:
+            if isinstance(part, dict) and part.get('type') == name:
+                part.update(options)
 
 
 def _follow_data_root(cfg: Config) -> None:

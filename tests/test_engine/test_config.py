@@ -44,6 +44,30 @@ def test_method_of_the_config_keeps_what_the_config_sets():
     assert same.method.distillation[0].loss_weight == 100
 
 
+@pytest.mark.parametrize('name', ['ewf', 'mib_pod', 'mib_ewc', 'mib_ewf'])
+def test_task_decides_on_the_weight_of_mib(name):
+    for task, weight in (('15-1', 100), ('10-1', 100), ('15-5', 10)):
+        path = f'mmseg_incremental::incremental/voc_{task}.py'
+        first = load_config(path, method=name).method.distillation[0]
+        assert first == dict(
+            type='UnbiasedDistillationLoss', loss_weight=weight)
+
+
+def test_data_set_decides_on_the_factors_of_plop():
+    path = 'mmseg_incremental::incremental/ade_100-10.py'
+    pod, = load_config(path, method='plop').method.distillation
+    assert (pod.feature_factor, pod.logit_factor) == (0.001, 0.00001)
+
+
+def test_options_of_parts_that_do_not_exist(tmp_path):
+    path = write(
+        tmp_path / 'a.py',
+        f"_base_ = '{VOC}'\npart_options = dict(LocalPOD=dict(a=1))\n")
+    with pytest.raises(
+            IncrementalConfigError, match="LocalPOD names .*'LocalPODLoss'"):
+        load_config(path, method='plop')
+
+
 def test_other_method_replaces_all_of_it():
     cfg = load_config(VOC, method='finetune')
     assert cfg.method == dict(name='finetune', classifier_init='random')
@@ -103,7 +127,7 @@ def test_methods():
     assert load_method('joint').joint
     with pytest.raises(
             IncrementalConfigError,
-            match="'mbi' is unknown .did you mean 'mib'.*finetune, joint"):
+            match="'mbi' is unknown .did you mean 'mib'.*finetune, .*joint"):
         load_method('mbi')
 
 
