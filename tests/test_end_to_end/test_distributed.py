@@ -108,3 +108,27 @@ def test_two_processes_resume_from_a_base_checkpoint(shapes_root, tmp_path):
         json.loads((root / 'results.json').read_text())['steps'][1]
         for root in (whole, parts))
     assert first['iou'] == second['iou']
+
+
+@pytest.mark.slow
+def test_two_processes_with_every_kind_of_part(shapes_root, tmp_path):
+    train_by_two(CONFIGS / 'tiny_shapes_all_parts.py', tmp_path, shapes_root)
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['method'] == 'all_parts'
+    before, after = (
+        torch.load(tmp_path / f'step_{step}' / 'final.pth')['state_dict']
+        for step in (0, 1))
+    # Fixed for the old classes, but for what the background shares with the
+    # new one, and averaged with itself.
+    key = 'decode_head.conv_seg.weight'
+    assert torch.allclose(after[key][:19], before[key], atol=1e-6)
+    assert not torch.allclose(after[key][19], before[key][0], atol=1e-6)
+    thresholds = json.loads(
+        (tmp_path / 'step_1' / 'label_completion.json').read_text())
+    assert len(thresholds['thresholds']) == 19
+    importance = torch.load(tmp_path / 'step_1' / 'importance.pth')
+    assert set(importance) == {
+        'ElasticWeightConsolidation', 'PathIntegral', 'RiemannianWalk'
+    }
+    # Two batches an iteration on two ranks are still one iteration.
+    assert {state['iteration'] for state in importance.values()} == {2}
