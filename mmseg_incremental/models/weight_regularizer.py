@@ -185,9 +185,9 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             value = (values or {}).get(name)
             if value is None or not _is_part(value, param):
                 raise IncrementalConfigError(
-                    f'{type(self).__name__} finds no importance of {name} in '
-                    'its shape; take the step before from a run of this model '
-                    'and method.')
+                    f'{type(self).__name__} finds nothing of {name} in its '
+                    'shape in what the step before has left; take that step '
+                    'from a run of this model and method.')
         return [values[n].to(p) for n, p in zip(self.names, self.params)]
 
 

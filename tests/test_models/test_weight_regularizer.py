@@ -245,7 +245,8 @@ def test_misfit_is_refused(finished, change, name):
     change(carried, anchor)
     with pytest.raises(
             IncrementalConfigError,
-            match=f'Usage finds no .* {name} in its shape; take the step'):
+            match=f'Usage finds nothing of {name} in its shape in .* take that'
+    ):
         Usage(3.0).start(draw_params(rows=5), carried, anchor)
 
 

@@ -30,7 +30,8 @@ class LabelCompletionHook(Hook):
     with the augmentation of training. What the completer finds is kept in
     ``label_completion.json`` in the work dir of the step, so that a step
     which is resumed does not look again. In distributed training each rank
-    takes its share of the images.
+    takes its share of the images; where they do not divide evenly, the first
+    ones count twice.
     """
 
     # After TeacherSnapshotHook (NORMAL).

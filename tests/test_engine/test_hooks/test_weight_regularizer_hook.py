@@ -384,7 +384,7 @@ def test_importance_of_another_model_is_refused(step_0, tmp_path):
     model.classifier = nn.Linear(4, 3)
     hook = build_hook(EWC, **step_0)
     with pytest.raises(
-            IncrementalConfigError, match='importance of classifier.weight'):
+            IncrementalConfigError, match='nothing of classifier.weight'):
         hook.before_train(fake_runner(tmp_path, model))
 
 
