@@ -1,13 +1,10 @@
+# Ten short steps of one class in place of one long step of five. The rate, and
+# MiB's weight of 10, are chosen on a held-out fifth of the training images:
+# with so few images a step, 100 follows the batch statistics and forgets more.
 _base_ = './voc_15-5_cpu.py'
 scenario = dict(task='10-1')
-# The weight of the paper at one class a step; the code's default is 10.
-part_options = dict(UnbiasedDistillationLoss=dict(loss_weight=100.0))
-method = dict(
-    distillation=[dict(type='UnbiasedDistillationLoss', loss_weight=100.0)])
-# Ten short steps of one class in place of one long step of five. The larger
-# weight of the distillation asks for a lower rate.
 incremental_step = dict(
-    optim_wrapper=dict(optimizer=dict(lr=0.0003)),
+    optim_wrapper=dict(optimizer=dict(lr=0.002)),
     param_scheduler=[
         dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=80)
     ],
