@@ -1,9 +1,7 @@
-import os
 import os.path as osp
 import shutil
 from typing import List, Optional, Sequence
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.utils import mkdir_or_exist
@@ -11,7 +9,8 @@ from mmseg.registry import MODELS
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
-from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
+from .checkpoints import (check_fit, checkpoint_classes, read_checkpoint,
+                          save_atomically)
 from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, final_checkpoint, step_dir
@@ -72,8 +71,7 @@ def adopt_base_checkpoint(cfg: Config, checkpoint: dict, path: str) -> None:
     importance = osp.join(osp.dirname(path), IMPORTANCE_FILE)
     if osp.isfile(importance):
         _adopt_importance(cfg, checkpoint, importance)
-    torch.save(checkpoint, f'{target}.partial')
-    os.replace(f'{target}.partial', target)
+    save_atomically(checkpoint, target)
     print_log(f'Step 0: the base checkpoint becomes {target}')
 
 

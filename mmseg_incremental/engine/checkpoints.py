@@ -1,4 +1,5 @@
 """What checkpoint files say, and whether they fit."""
+import os
 import os.path as osp
 from typing import List, Optional, Union
 
@@ -68,6 +69,17 @@ def read_checkpoint(option: str, path: str) -> dict:
             key.removeprefix('module.'): value
             for key, value in weights.items()
         })
+
+
+def save_atomically(content: dict, path: str) -> None:
+    """Save a file of tensors so that it is there whole or not at all.
+
+    Args:
+        content (dict): What ``torch.load(weights_only=True)`` can read.
+        path (str): The file, in a folder that exists.
+    """
+    torch.save(content, f'{path}.partial')
+    os.replace(f'{path}.partial', path)
 
 
 def checkpoint_classes(checkpoint: dict) -> Optional[List[str]]:

@@ -1,4 +1,4 @@
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
 from mmseg.registry import MODELS
@@ -11,7 +11,7 @@ from .classifier_growth import (check_growable, enable_growth, grow_classifier,
                                 predicts_classes)
 from .distiller import Distiller, upsample
 from .losses import StepOutputs
-from .network_outputs import forward_outputs
+from .network_outputs import Runs, forward_outputs
 from .step_labels import stack_labels, weighted_pixels, with_labels
 
 
@@ -148,11 +148,12 @@ class IncrementalMixin:
         if not self.needs_teacher:
             return super().loss(inputs, data_samples)
         size = data_samples[0].gt_sem_seg.shape
-        shared, taught = self._run_teacher(inputs)
+        shared, teacher_runs = self._run_teacher(inputs)
+        taught = {run.name: outputs for run, outputs in teacher_runs}
         pixel_weight = None
         if self.label_completion is not None:
             labels, pixel_weight = self.label_completion.complete(
-                *self._labels(data_samples, taught))
+                *self._labels(data_samples, teacher_runs))
             data_samples = with_labels(data_samples, labels)
         losses = dict()
         _, runs = forward_outputs(self, inputs,
@@ -173,14 +174,12 @@ class IncrementalMixin:
             inputs (Tensor): Images of shape (B, 3, H, W).
             data_samples (list[:obj:`SegDataSample`]): Their labels.
         """
-        _, taught = self._run_teacher(inputs)
-        self.label_completion.observe(*self._labels(data_samples, taught))
+        _, runs = self._run_teacher(inputs)
+        self.label_completion.observe(*self._labels(data_samples, runs))
 
     @torch.no_grad()
-    def _run_teacher(
-            self,
-            inputs: Tensor) -> Tuple[StepOutputs, Dict[str, StepOutputs]]:
-        """What the teacher's heads share, and their outputs by name."""
+    def _run_teacher(self, inputs: Tensor) -> Tuple[StepOutputs, Runs]:
+        """What :func:`forward_outputs` gives for the teacher."""
         if self.teacher is None:
             raise IncrementalConfigError(
                 'model.distillation or model.label_completion is set, but the '
@@ -189,14 +188,14 @@ class IncrementalMixin:
         reads = self.distillation.reads
         if self.label_completion is not None:
             reads |= {'logits'}
-        shared, runs = forward_outputs(self.teacher, inputs, reads)
-        return shared, {run.name: outputs for run, outputs in runs}
+        return forward_outputs(self.teacher, inputs, reads)
 
     def _labels(self, data_samples: SampleList,
-                taught: Dict[str, StepOutputs]) -> Tuple[Tensor, Tensor]:
+                teacher_runs: Runs) -> Tuple[Tensor, Tensor]:
         """Labels, and the logits of the teacher's last head beside them."""
         labels = stack_labels(data_samples)
-        logits = list(taught.values())[self._num_stages - 1].logits
+        logits = next(run.logits for run, _ in teacher_runs
+                      if run.head is self.teacher._last_head)
         return labels, upsample(logits, labels.shape[1:],
                                 self._last_head.align_corners)
 
@@ -205,9 +204,3 @@ class IncrementalMixin:
         """The decode head that predicts, the last one of a cascade."""
         last = self.decode_head
         return last[-1] if isinstance(last, nn.ModuleList) else last
-
-    @property
-    def _num_stages(self) -> int:
-        """How many decode heads come before the auxiliary ones."""
-        return len(self.decode_head) if isinstance(self.decode_head,
-                                                   nn.ModuleList) else 1

@@ -23,9 +23,12 @@ class HeadOutput(NamedTuple):
     logits: Tensor
 
 
-def forward_outputs(
-    model: nn.Module, inputs: Tensor, reads: AbstractSet[str]
-) -> Tuple[StepOutputs, List[Tuple[HeadOutput, StepOutputs]]]:
+# Each head with its outputs.
+Runs = List[Tuple[HeadOutput, StepOutputs]]
+
+
+def forward_outputs(model: nn.Module, inputs: Tensor,
+                    reads: AbstractSet[str]) -> Tuple[StepOutputs, Runs]:
     """Run a segmentor once and keep what losses read.
 
     Args:

@@ -12,7 +12,6 @@ from mmseg.registry import HOOKS
 from ..distributed import on_main_process
 from ..run_check import count_images
 from ..stock_config import DEPLOY_CONFIG, write_deploy_config
-from .weight_regularizer_hook import STATE_KEY
 
 FINAL = 'final.pth'
 
@@ -82,7 +81,7 @@ class StepCheckpointHook(Hook):
         checkpoint['meta']['incremental'] = dict(
             self.info, train_seconds=seconds)
         if self.finishing:
-            for key in ('message_hub', 'ema_state_dict', STATE_KEY):
+            for key in ('message_hub', 'ema_state_dict'):
                 checkpoint.pop(key, None)
 
     def after_train(self, runner: Runner) -> None:

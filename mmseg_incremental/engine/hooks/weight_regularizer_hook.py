@@ -1,4 +1,3 @@
-import os
 import os.path as osp
 from typing import Dict, Optional, Sequence, Tuple
 
@@ -13,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseWeightRegularizer
-from ..checkpoints import read_checkpoint
+from ..checkpoints import read_checkpoint, save_atomically
 from ..distributed import on_main_process, unwrap_model
 from ..step_hooks import IMPORTANCE_FILE
 
@@ -58,6 +57,7 @@ class WeightRegularizerHook(Hook):
         self.anchor = anchor
         self.resumed: Optional[dict] = None
         self.handle: Optional[RemovableHandle] = None
+        self.finished = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the state of the run that is resumed.
@@ -131,12 +131,14 @@ class WeightRegularizerHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the state to a checkpoint inside the step.
 
-        ``StepCheckpointHook`` takes it out of the final one.
+        The final one, which is saved after the training, does without.
 
         Args:
             runner (Runner): The runner of the step.
             checkpoint (dict): The checkpoint about to be saved.
         """
+        if self.finished:
+            return
         checkpoint[STATE_KEY] = {
             name: regularizer.state_dict()
             for name, regularizer in self.regularizers.items()
@@ -149,13 +151,14 @@ class WeightRegularizerHook(Hook):
             runner (Runner): The runner of the step.
         """
         self.handle.remove()
+        self.finished = True
         for regularizer in self.regularizers.values():
             regularizer.finish()
         states = {
             name: regularizer.state_dict(carried_only=True)
             for name, regularizer in self.regularizers.items()
         }
-        on_main_process(_save, states,
+        on_main_process(save_atomically, states,
                         osp.join(runner.work_dir, IMPORTANCE_FILE))
 
     def _before_step(self, optimizer: Optimizer, args: tuple,
@@ -189,8 +192,3 @@ class WeightRegularizerHook(Hook):
                 'step 0 from a run of this method, or of importances.')
         anchor = read_checkpoint('the step before', self.anchor)['state_dict']
         return carried, anchor
-
-
-def _save(states: dict, path: str) -> None:
-    torch.save(states, f'{path}.partial')
-    os.replace(f'{path}.partial', path)

@@ -265,6 +265,7 @@ def test_only_the_final_checkpoint_goes_without_the_state(tmp_path):
     assert sorted(state['RiemannianWalk']) == [
         'fisher', 'iteration', 'path', 'previous', 'score'
     ]
+    hook.after_train(runner)
     saver.finishing = True
     assert sorted(save(runner, hook, saver)) == ['meta', 'state_dict']
 
