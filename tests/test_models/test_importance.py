@@ -1,16 +1,20 @@
 import io
+import runpy
+from pathlib import Path
 from typing import Optional
 
 import numpy as np
 import pytest
 import torch
 from mmseg.registry import MODELS
-from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import (BaseWeightRegularizer,
                                       ElasticWeightConsolidation, PathIntegral,
                                       RiemannianWalk)
+
+_SMALL = runpy.run_path(str(Path(__file__).with_name('small_params.py')))
+draw_params, loss_of = _SMALL['draw_params'], _SMALL['loss_of']
 
 # Configs of the four, each with an interval or alpha of its own.
 CONFIGS = [
@@ -21,24 +25,6 @@ CONFIGS = [
 ]
 IDS = ['ewc', 'pi-official', 'pi-paper', 'rw']
 ROWS = (3, 5)
-
-
-def draw_params(rows: int, seed: int) -> dict:
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(
-            shape, dtype=torch.float64, generator=generator).requires_grad_()
-
-    return dict(
-        weight=draw(rows, 2), bias=draw(rows), factor=draw(), unused=draw(2))
-
-
-def loss_of(params: dict, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(2, dtype=torch.float64, generator=generator)
-    outputs = params['factor'] * (params['weight'] @ inputs + params['bias'])
-    return outputs.logsumexp(dim=0) + outputs.square().sum()
 
 
 def train(regularizer: BaseWeightRegularizer,

@@ -1,14 +1,18 @@
 import copy
 import io
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseWeightRegularizer
 from mmseg_incremental.models.weight_regularizer import scale_to_one
+
+_SMALL = runpy.run_path(str(Path(__file__).with_name('small_params.py')))
+draw_params, loss_of = _SMALL['draw_params'], _SMALL['loss_of']
 
 
 class Usage(BaseWeightRegularizer):
@@ -25,25 +29,6 @@ class Usage(BaseWeightRegularizer):
 
     def importance(self, state):
         return [total.clone() for total in state['total']]
-
-
-def draw_params(rows: int = 3, seed: int = 0) -> dict:
-    """A classifier of so many rows, a factor and what nothing reads."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(
-            shape, dtype=torch.float64, generator=generator).requires_grad_()
-
-    return dict(
-        weight=draw(rows, 2), bias=draw(rows), factor=draw(), unused=draw(2))
-
-
-def loss_of(params: dict, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(2, dtype=torch.float64, generator=generator)
-    outputs = params['factor'] * (params['weight'] @ inputs + params['bias'])
-    return outputs.logsumexp(dim=0) + outputs.square().sum()
 
 
 def train(regularizer: BaseWeightRegularizer, params: dict,
