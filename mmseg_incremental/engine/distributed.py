@@ -1,3 +1,4 @@
+import atexit
 from typing import Any, Callable
 
 import torch.distributed as torch_dist
@@ -70,7 +71,8 @@ def start_distributed(cfg: Config) -> None:
     Without any accelerator, which MMEngine's launchers and its default
     wrapper expect, the processes talk by gloo and the model is wrapped for
     CPUs; ``cfg`` is changed for that. Batch statistics are then those of each
-    process.
+    process. Whoever started the process group before keeps it; the one
+    started here ends with the interpreter.
 
     Args:
         cfg (Config): Config of the run, ``cfg.launcher`` set.
@@ -81,17 +83,20 @@ def start_distributed(cfg: Config) -> None:
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
         return
-    if get_device() != 'cpu':
-        if not is_distributed():
-            init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
-        return
-    if launcher != 'pytorch':
+    on_cpu = get_device() == 'cpu'
+    if on_cpu and launcher != 'pytorch':
         raise IncrementalConfigError(
             f'--launcher {launcher} needs a GPU on every process; without '
             'one use --launcher pytorch or none.')
     if not is_distributed():
-        print_log('No GPU: the processes talk by gloo, SyncBN becomes BN')
-        torch_dist.init_process_group('gloo')
+        if on_cpu:
+            print_log('No GPU: the processes talk by gloo, SyncBN becomes BN')
+            torch_dist.init_process_group('gloo')
+        else:
+            init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+        atexit.register(end_distributed)
+    if not on_cpu:
+        return
     rename_types(cfg.model, PLAIN_NORMS)
     cfg.setdefault(
         'model_wrapper_cfg',
@@ -101,3 +106,13 @@ def start_distributed(cfg: Config) -> None:
             device_ids=None,
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False)))
+
+
+def end_distributed() -> None:
+    """End the process group, if there still is one.
+
+    Its threads must be gone before the interpreter is: one that then still
+    waits for the interpreter's lock aborts the process.
+    """
+    if is_distributed():
+        torch_dist.destroy_process_group()

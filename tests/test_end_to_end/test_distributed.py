@@ -57,7 +57,7 @@ def train_by_two(config: Path, work_dir: Path, shapes_root: Path, *args:
         str(work_dir), *args, '--cfg-options', f'data_root={shapes_root}',
         'train_dataloader.batch_size=2'
     ], 240)
-    assert code == 0, err[-3000:]
+    assert code == 0, out[-2000:] + err[-3000:]
     return out
 
 

@@ -6,7 +6,8 @@ import torch
 from mmengine import dist
 
 from mmseg_incremental.engine import distributed
-from mmseg_incremental.engine.distributed import (on_main_process,
+from mmseg_incremental.engine.distributed import (end_distributed,
+                                                  on_main_process,
                                                   start_distributed)
 from mmseg_incremental.errors import IncrementalConfigError
 
@@ -27,7 +28,15 @@ def test_launchers_that_need_a_gpu(tiny_cfg, tmp_path, monkeypatch):
         start_distributed(cfg)
 
 
-def test_processes_on_cpus(tiny_cfg, tmp_path, monkeypatch):
+@pytest.fixture
+def at_exit(monkeypatch):
+    """What ``start_distributed`` leaves to the end of the interpreter."""
+    calls = []
+    monkeypatch.setattr(distributed.atexit, 'register', calls.append)
+    return calls
+
+
+def test_processes_on_cpus(tiny_cfg, tmp_path, monkeypatch, at_exit):
     monkeypatch.setattr(distributed, 'get_device', lambda: 'cpu')
     for key, value in dict(
             RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1',
@@ -43,9 +52,22 @@ def test_processes_on_cpus(tiny_cfg, tmp_path, monkeypatch):
         device_ids=None,
         broadcast_buffers=False,
         find_unused_parameters=True)
+    assert at_exit == [end_distributed]
+    for _ in range(2):
+        at_exit[0]()
+        assert not dist.is_distributed()
 
 
-def test_processes_on_gpus(tiny_cfg, tmp_path, monkeypatch):
+def test_a_process_group_of_the_caller_is_kept(tiny_cfg, tmp_path, monkeypatch,
+                                               at_exit):
+    monkeypatch.setattr(distributed, 'get_device', lambda: 'cpu')
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    start_distributed(tiny_cfg(tmp_path, launcher='pytorch'))
+    assert not at_exit
+
+
+def test_processes_on_gpus(tiny_cfg, tmp_path, monkeypatch, at_exit):
     calls = []
     monkeypatch.setattr(distributed, 'get_device', lambda: 'cuda')
     monkeypatch.setattr(distributed, 'init_dist',
@@ -53,6 +75,7 @@ def test_processes_on_gpus(tiny_cfg, tmp_path, monkeypatch):
     cfg = tiny_cfg(tmp_path, launcher='slurm')
     start_distributed(cfg)
     assert calls == [(('slurm', ), dict(backend='nccl'))]
+    assert at_exit == [end_distributed]
     assert cfg.model.backbone.norm_cfg.type == 'SyncBN'
     assert 'model_wrapper_cfg' not in cfg
 
