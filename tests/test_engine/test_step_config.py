@@ -121,6 +121,14 @@ def test_losses_of_the_method(step, num_old):
     assert model.classifier_init == 'background'
 
 
+def test_sigmoid_loss_keeps_the_mean_of_the_head():
+    loss = dict(CE, avg_non_ignore=True)
+    cfg = config(dict(decode_head=dict(loss_decode=loss)), 'lwf_mc')
+    for step in (0, 1):
+        assert build_step_cfg(cfg, step).model.decode_head.loss_decode == dict(
+            type='SigmoidCrossEntropyLoss', avg_non_ignore=True)
+
+
 @pytest.mark.parametrize('method', ['finetune', 'lwf'])
 def test_methods_that_keep_cross_entropy(method):
     model = build_step_cfg(

@@ -21,6 +21,8 @@ class BaseClassificationLoss(nn.Module, metaclass=ABCMeta):
             in head order, or the file to read them from. Entries beyond the
             classes seen so far are not used, so that one list serves every
             step.
+        avg_non_ignore (bool): Whether ignored pixels are left out of the
+            mean.
         loss_name (str): Name of the loss item; it takes part in training if
             it contains 'loss'.
 
@@ -30,9 +32,10 @@ class BaseClassificationLoss(nn.Module, metaclass=ABCMeta):
     """
 
     def __init__(self, loss_weight: float,
-                 class_weight: Optional[Union[Sequence[float],
-                                              str]], loss_name: str) -> None:
+                 class_weight: Optional[Union[Sequence[float], str]],
+                 avg_non_ignore: bool, loss_name: str) -> None:
         super().__init__()
+        self.avg_non_ignore = avg_non_ignore
         self.loss_weight = check_loss_weight(loss_weight, loss_name)
         self.class_weight = get_class_weight(class_weight)
         self._loss_name = loss_name
@@ -45,8 +48,8 @@ class BaseClassificationLoss(nn.Module, metaclass=ABCMeta):
             logits (Tensor): In float32 or wider, [B, C, H, W].
             labels (Tensor): Head indices or ``ignore_index``, [B, H, W].
             **kwargs: ``ignore_index``, ``class_weight`` [C] or None,
-                ``pixel_weight`` [B, H, W] or None, and ``reduction``, 'mean'
-                or 'none'.
+                ``pixel_weight`` [B, H, W] or None, ``avg_non_ignore``, and
+                ``reduction``, 'mean' or 'none'.
 
         Returns:
             Tensor: A scalar, or [B, H, W] for 'none'.
@@ -92,11 +95,13 @@ class BaseClassificationLoss(nn.Module, metaclass=ABCMeta):
             ignore_index=ignore_index,
             class_weight=class_weight,
             pixel_weight=weight,
+            avg_non_ignore=self.avg_non_ignore,
             reduction=reduction_override or 'mean')
 
     def extra_repr(self) -> str:
         """Show what distinguishes this loss when a model is printed."""
-        return f'loss_weight={self.loss_weight}'
+        return (f'loss_weight={self.loss_weight}, '
+                f'avg_non_ignore={self.avg_non_ignore}')
 
     @property
     def loss_name(self) -> str:
@@ -133,28 +138,21 @@ class UnbiasedCrossEntropyLoss(BaseClassificationLoss):
                  avg_non_ignore: bool = False,
                  loss_name: str = 'loss_ce',
                  num_old: int = 0) -> None:
-        super().__init__(loss_weight, class_weight, loss_name)
+        super().__init__(loss_weight, class_weight, avg_non_ignore, loss_name)
         if (not isinstance(num_old, int) or isinstance(num_old, bool)
                 or num_old < 0):
             raise IncrementalConfigError(
                 f'num_old of {loss_name!r} is {num_old!r}, but must be an '
                 'integer >= 0; leave it out, the segmentor sets it.')
-        self.avg_non_ignore = avg_non_ignore
         self.num_old = num_old
 
     def compute(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
         """Compute the loss without its weight, see the base class."""
-        return unbiased_cross_entropy(
-            logits,
-            labels,
-            self.num_old,
-            avg_non_ignore=self.avg_non_ignore,
-            **kwargs)
+        return unbiased_cross_entropy(logits, labels, self.num_old, **kwargs)
 
     def extra_repr(self) -> str:
         """Show what distinguishes this loss when a model is printed."""
-        return (f'{super().extra_repr()}, num_old={self.num_old}, '
-                f'avg_non_ignore={self.avg_non_ignore}')
+        return f'{super().extra_repr()}, num_old={self.num_old}'
 
 
 @MODELS.register_module()
@@ -171,6 +169,8 @@ class SigmoidCrossEntropyLoss(BaseClassificationLoss):
         class_weight (Sequence[float] | str, optional): See
             :class:`BaseClassificationLoss`; it weights the binary loss of a
             class, at whatever pixel. Defaults to None.
+        avg_non_ignore (bool): Whether ignored pixels are left out of the
+            mean. Defaults to False, as in the official code.
         loss_name (str): Name of the loss item. Defaults to 'loss_bce'.
 
     Raises:
@@ -181,8 +181,9 @@ class SigmoidCrossEntropyLoss(BaseClassificationLoss):
     def __init__(self,
                  loss_weight: float = 1.0,
                  class_weight: Optional[Union[Sequence[float], str]] = None,
+                 avg_non_ignore: bool = False,
                  loss_name: str = 'loss_bce') -> None:
-        super().__init__(loss_weight, class_weight, loss_name)
+        super().__init__(loss_weight, class_weight, avg_non_ignore, loss_name)
 
     def compute(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
         """Compute the loss without its weight, see the base class."""

@@ -4,7 +4,7 @@ from typing import Optional
 import torch.nn.functional as F
 from torch import Tensor
 
-from .utils import check_same_pixels, full_precision
+from .utils import check_same_pixels, full_precision, mean_of_pixels
 
 
 def sigmoid_cross_entropy(logits: Tensor,
@@ -12,6 +12,7 @@ def sigmoid_cross_entropy(logits: Tensor,
                           ignore_index: int = 255,
                           class_weight: Optional[Tensor] = None,
                           pixel_weight: Optional[Tensor] = None,
+                          avg_non_ignore: bool = False,
                           reduction: str = 'mean') -> Tensor:
     r"""Binary cross entropy of every class: summed over classes.
 
@@ -32,6 +33,8 @@ def sigmoid_cross_entropy(logits: Tensor,
             [C]. Defaults to None.
         pixel_weight (Tensor, optional): Weight of each pixel, [B, H, W].
             Defaults to None.
+        avg_non_ignore (bool): Whether ignored pixels are left out of the
+            mean. Defaults to False.
         reduction (str): 'mean', or 'none' for the loss of every pixel.
             Defaults to 'mean'.
 
@@ -60,7 +63,9 @@ def sigmoid_cross_entropy(logits: Tensor,
     loss = (negative.sum(dim=1) - positive) * ~is_ignored
     if pixel_weight is not None:
         loss = loss * pixel_weight
-    return loss if reduction == 'none' else loss.mean()
+    if reduction == 'none':
+        return loss
+    return mean_of_pixels(loss, is_ignored, None, avg_non_ignore)
 
 
 def sigmoid_distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:

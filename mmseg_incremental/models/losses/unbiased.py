@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .utils import check_same_pixels, full_precision
+from .utils import check_same_pixels, full_precision, mean_of_pixels
 
 
 def unbiased_cross_entropy(logits: Tensor,
@@ -97,30 +97,7 @@ def unbiased_cross_entropy(logits: Tensor,
         loss = loss * pixel_weight
     if reduction == 'none':
         return loss
-    return _mean(loss, is_ignored, label_weight, avg_non_ignore)
-
-
-def _mean(loss: Tensor, is_ignored: Tensor, label_weight: Optional[Tensor],
-          avg_non_ignore: bool) -> Tensor:
-    """Average the loss of the pixels as mmseg's ``CrossEntropyLoss`` does.
-
-    Args:
-        loss (Tensor): Weighted loss of each pixel, 0 where ignored.
-        is_ignored (Tensor): Whether a pixel is ignored, the shape of ``loss``.
-        label_weight (Tensor, optional): Weight of each pixel's class, 0 where
-            ignored.
-        avg_non_ignore (bool): Whether ignored pixels are left out of the
-            count.
-
-    Returns:
-        Tensor: A scalar.
-    """
-    if label_weight is not None:
-        eps = torch.finfo(label_weight.dtype).eps
-        return loss.sum() / label_weight.sum().clamp(min=eps)
-    if avg_non_ignore:
-        return loss.sum() / (~is_ignored).sum().clamp(min=1)
-    return loss.mean()
+    return mean_of_pixels(loss, is_ignored, label_weight, avg_non_ignore)
 
 
 def unbiased_distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:

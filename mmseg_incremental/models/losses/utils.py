@@ -1,5 +1,6 @@
 import math
 from numbers import Real
+from typing import Optional
 
 import torch
 from torch import Tensor
@@ -62,3 +63,27 @@ def check_same_pixels(logits: Tensor, teacher_logits: Tensor) -> None:
             f'teacher_logits have {teacher_shape[1]} channels, but must have '
             f'between 1 and the {student_shape[1]} of logits; the teacher is '
             'the model of the step before.')
+
+
+def mean_of_pixels(loss: Tensor, is_ignored: Tensor,
+                   label_weight: Optional[Tensor],
+                   avg_non_ignore: bool) -> Tensor:
+    """Average the loss of the pixels as mmseg's ``CrossEntropyLoss`` does.
+
+    Args:
+        loss (Tensor): Weighted loss of each pixel, 0 where ignored.
+        is_ignored (Tensor): Whether a pixel is ignored, the shape of ``loss``.
+        label_weight (Tensor, optional): Weight of each pixel's class, 0 where
+            ignored.
+        avg_non_ignore (bool): Whether ignored pixels are left out of the
+            count.
+
+    Returns:
+        Tensor: A scalar.
+    """
+    if label_weight is not None:
+        eps = torch.finfo(label_weight.dtype).eps
+        return loss.sum() / label_weight.sum().clamp(min=eps)
+    if avg_non_ignore:
+        return loss.sum() / (~is_ignored).sum().clamp(min=1)
+    return loss.mean()

@@ -120,18 +120,23 @@ def test_refuses_arguments_without_meaning():
         SigmoidCrossEntropyLoss(num_old=2)
 
 
+@pytest.mark.parametrize('avg_non_ignore', [False, True])
 @pytest.mark.parametrize('with_pixel_weight', [False, True])
 @pytest.mark.parametrize('class_weight', [None, [.5, 1., 2., 3., 100.]])
-def test_sigmoid_module(logits, labels, class_weight, with_pixel_weight):
+def test_sigmoid_module(logits, labels, class_weight, with_pixel_weight,
+                        avg_non_ignore):
     loss = MODELS.build(
         dict(
             type='SigmoidCrossEntropyLoss',
             class_weight=class_weight,
+            avg_non_ignore=avg_non_ignore,
             loss_weight=.4))
     assert type(loss) is SigmoidCrossEntropyLoss
     assert loss.loss_name == 'loss_bce' and 'loss_weight=0.4' in repr(loss)
     weight = torch.linspace(0, 2, 30).view(2, 3, 5)
-    kwargs = dict(pixel_weight=weight if with_pixel_weight else None)
+    kwargs = dict(
+        pixel_weight=weight if with_pixel_weight else None,
+        avg_non_ignore=avg_non_ignore)
     if class_weight is not None:
         kwargs['class_weight'] = torch.tensor(class_weight[:4])
     for reduction in ('mean', 'none'):

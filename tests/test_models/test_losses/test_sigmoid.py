@@ -43,15 +43,18 @@ def slow_binary(logit: Tensor, target: float) -> Tensor:
     return -target * torch.log(prob) - (1 - target) * torch.log(1 - prob)
 
 
-def slow_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    total = 0. * logits.sum()
+def slow_cross_entropy(logits: Tensor,
+                       labels: Tensor,
+                       avg_non_ignore: bool = False) -> Tensor:
+    total, count = 0. * logits.sum(), 0
     for b, h, w in torch.cartesian_prod(*map(torch.arange, labels.shape)):
         label = int(labels[b, h, w])
         if label == 255:
             continue
+        count += 1
         for c in range(logits.size(1)):
             total = total + slow_binary(logits[b, c, h, w], float(c == label))
-    return total / labels.numel()
+    return total / max(count if avg_non_ignore else labels.numel(), 1)
 
 
 def slow_distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -72,18 +75,20 @@ def value_and_grad(function, logits: Tensor, *args, **kwargs) -> tuple:
     return loss.detach(), logits.grad
 
 
+@pytest.mark.parametrize('avg_non_ignore', [False, True])
 @pytest.mark.parametrize(
     'kind', ['mixed', 'background', 'some_ignored', 'all_ignored'])
 @pytest.mark.parametrize('batch, channels, num_old, height, width',
                          [*SHAPES, (1, 1, 1, 2, 2)])
 def test_cross_entropy_equals_formula(batch, channels, num_old, height, width,
-                                      kind):
+                                      kind, avg_non_ignore):
     logits = draw(batch, channels, height, width)
     labels = draw_labels(kind, batch, channels, height, width)
     untouched = labels.clone()
-    loss, grad = value_and_grad(sigmoid_cross_entropy, logits, labels)
+    mean = dict(avg_non_ignore=avg_non_ignore)
+    loss, grad = value_and_grad(sigmoid_cross_entropy, logits, labels, **mean)
     expected, expected_grad = value_and_grad(slow_cross_entropy, logits,
-                                             labels)
+                                             labels, **mean)
     assert loss.shape == () and loss.dtype == torch.float64
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(grad, expected_grad, rtol=1e-9, atol=1e-9)
