@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 from typing import Iterator
@@ -20,6 +21,14 @@ def single_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def quick_garbage_collection() -> None:
+    """Leave the imported modules out of it: MMEngine collects garbage for
+    every dataset that it builds."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ from PIL import Image
 
 from mmseg_incremental import datasets
 from mmseg_incremental.engine import build_scenario, load_config
+
+draw_custom_folder = runpy.run_path(
+    str(Path(__file__).parents[1] / 'custom_folder.py'))['draw_custom_folder']
 
 PAGE = 'mmseg_incremental/datasets/README.md'
 CONFIG = 'configs/incremental/custom_voc_layout.py'
@@ -29,32 +33,9 @@ TINY = [
 
 @pytest.fixture
 def folder(checkout):
-    """Pictures of the five classes in the layout and place of the page.
-
-    Half of the training pictures are labelled for the first three classes
-    only, the others for the two new ones only.
-    """
+    """Pictures of five classes in the layout and place of the page."""
     root = checkout / 'data/mine'
-    for name in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
-        (root / name).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for split, groups in (('train', [(1, 2, 3)] * 6 + [(4, 5)] * 4),
-                          ('val', [(1, 2, 3, 4, 5)] * 3)):
-        ids = [f'{split}_{i}' for i in range(len(groups))]
-        for image_id, labels in zip(ids, groups):
-            mask = np.zeros((64, 96), np.uint8)
-            mask[:, :2] = VOID
-            for i, label in enumerate(labels):
-                mask[8:56, 8 + 16 * i:20 + 16 * i] = label
-            image = rng.integers(0, 60, (64, 96, 3)) + 30 * (
-                mask[..., None] % VOID)
-            Image.fromarray(image.astype(np.uint8)).save(
-                root / f'JPEGImages/{image_id}.jpg')
-            palette = Image.fromarray(mask)
-            palette.putpalette(rng.integers(0, 256, 768).tolist())
-            palette.save(root / f'SegmentationClass/{image_id}.png')
-        (root / f'ImageSets/Segmentation/{split}.txt').write_text(
-            '\n'.join(ids))
+    draw_custom_folder(root)
     return root
 
 
