@@ -64,9 +64,30 @@ def _with_step_overrides(cfg: Config, step: int) -> Config:
     """A copy of a config with what differs after step 0."""
     step_cfg = copy.deepcopy(cfg)
     if step > 0:
-        step_cfg.merge_from_dict(
-            copy.deepcopy(dict(cfg.get('incremental_step') or {})))
+        overrides = copy.deepcopy(dict(cfg.get('incremental_step') or {}))
+        _replace_other_types(overrides, step_cfg)
+        step_cfg.merge_from_dict(overrides)
     return step_cfg
+
+
+def _replace_other_types(overrides: dict, cfg: dict) -> None:
+    """Mark the dicts of another class, whose arguments must not be merged.
+
+    Inheritance between files has taken out a ``_delete_`` that was meant for
+    this merge.
+
+    Args:
+        overrides (dict): What is merged, changed in place.
+        cfg (dict): What it is merged into.
+    """
+    for key, value in overrides.items():
+        old = cfg.get(key)
+        if not isinstance(value, dict) or not isinstance(old, dict):
+            continue
+        if 'type' in value and value['type'] != old.get('type'):
+            value['_delete_'] = True
+        else:
+            _replace_other_types(value, old)
 
 
 def _set_names(cfg: Config, work_dir: str) -> None:

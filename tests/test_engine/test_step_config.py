@@ -257,6 +257,19 @@ def test_incremental_steps_differ_from_step_0():
     assert 'dropout_ratio' not in first.model.decode_head
 
 
+def test_another_optimizer_takes_no_argument_of_the_first():
+    adam = dict(type='AdamW', lr=0.0001)
+    cfg = config(incremental_step=dict(optim_wrapper=dict(optimizer=adam)))
+    first, second = build_step_cfg(cfg, 0), build_step_cfg(cfg, 1)
+    assert first.optim_wrapper.optimizer.momentum == 0.9
+    assert second.optim_wrapper == dict(
+        first.optim_wrapper, optimizer=ConfigDict(adam))
+    assert cfg.incremental_step.optim_wrapper.optimizer == adam
+    same = dict(type='SGD', lr=0.3)
+    cfg = config(incremental_step=dict(optim_wrapper=dict(optimizer=same)))
+    assert build_step_cfg(cfg, 1).optim_wrapper.optimizer.momentum == 0.9
+
+
 def test_names_are_those_of_one_step():
     cfg = config()
     every = [build_step_cfg(cfg, step) for step in range(3)]
