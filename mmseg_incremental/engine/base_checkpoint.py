@@ -123,5 +123,6 @@ def _step_meta(cfg: Config, meta: dict,
         scenario=scenario.to_dict(),
         base_method=trained.get('method'),
         num_train_images=trained.get('num_train_images'),
-        train_seconds=trained.get('train_seconds'))
+        train_seconds=trained.get('train_seconds'),
+        peak_memory_mb=trained.get('peak_memory_mb'))
     return dict(meta, dataset_meta=dataset_meta, incremental=info)

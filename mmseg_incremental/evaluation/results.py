@@ -17,7 +17,8 @@ def step_record(step: int,
                 seen_classes: Sequence[str],
                 num_train_images: Optional[int],
                 metrics: Mapping[str, float],
-                train_seconds: Optional[float] = None) -> Dict[str, Any]:
+                train_seconds: Optional[float] = None,
+                peak_memory_mb: Optional[float] = None) -> Dict[str, Any]:
     """One entry of ``steps`` in ``results.json``.
 
     Args:
@@ -30,6 +31,8 @@ def step_record(step: int,
             returned: 'mIoU', 'mIoU_no_bg' and 'IoU/<class name>' in percent.
         train_seconds (float, optional): Time the training took. Defaults to
             None, a step that was evaluated only.
+        peak_memory_mb (float, optional): Memory the training took. Defaults
+            to None, as above.
 
     Returns:
         dict: The record. ``iou`` has the seen classes with ground truth;
@@ -57,7 +60,8 @@ def step_record(step: int,
         iou=iou,
         mIoU=_optional(float, metrics.get('mIoU')),
         mIoU_no_bg=_optional(float, metrics.get('mIoU_no_bg')),
-        train_seconds=_optional(float, train_seconds))
+        train_seconds=_optional(float, train_seconds),
+        peak_memory_mb=_optional(float, peak_memory_mb))
 
 
 def build_results(header: Mapping[str, Any], steps: Sequence[dict],

@@ -27,13 +27,14 @@ def write_results(results: Mapping[str, Any], work_dir: str) -> None:
         results (Mapping): What :func:`build_results` returned.
         work_dir (str): Folder of the run.
     """
-    means = ('step', 'num_train_images', 'train_seconds', 'mIoU', 'mIoU_no_bg')
+    means = ('step', 'num_train_images', 'train_seconds', 'peak_memory_mb',
+             'mIoU', 'mIoU_no_bg')
     table = io.StringIO()
     writer = csv.writer(table, lineterminator='\n')
     writer.writerow([*means, *results['class_names']])
     for record in results['steps']:
         writer.writerow([
-            *(record[key] for key in means),
+            *(record.get(key) for key in means),
             *(record['iou'].get(name) for name in results['class_names'])
         ])
     _write_json(results, osp.join(work_dir, 'results.json'))

@@ -53,12 +53,13 @@ def step_table(results: Mapping[str, Any]) -> str:
     conventions = results['conventions']
     table = PrettyTable([
         'step', 'new classes', 'train images', 'base', 'new', 'mIoU',
-        'mIoU (no bg)', 'seconds'
+        'mIoU (no bg)', 'seconds', 'memory (MB)'
     ])
     table.align = 'r'
     table.align['new classes'] = 'l'
     for record in results['steps']:
         seconds = record['train_seconds']
+        memory = record.get('peak_memory_mb')
         images = record['num_train_images']
         table.add_row([
             record['step'],
@@ -69,6 +70,7 @@ def step_table(results: Mapping[str, Any]) -> str:
             _percent(record['mIoU']),
             _percent(record['mIoU_no_bg']),
             '-' if seconds is None else f'{seconds:.1f}',
+            '-' if memory is None else f'{memory:.0f}',
         ])
     return table.get_string()
 

@@ -17,7 +17,7 @@ KEYS = [
 ]
 STEP_KEYS = [
     'iou', 'mIoU', 'mIoU_no_bg', 'new_classes', 'num_train_images',
-    'seen_classes', 'step', 'train_seconds'
+    'peak_memory_mb', 'seen_classes', 'step', 'train_seconds'
 ]
 SUMMARY_KEYS = {
     'base', 'new', 'all', 'all_no_bg', 'average', 'forgetting', 'bwt', 'hIoU'
@@ -52,6 +52,7 @@ def test_record_of_a_step(finished, step, images):
     assert record['seen_classes'] == seen
     assert record['new_classes'] == (seen[-1:] if step else seen)
     assert 0 < record['train_seconds'] < 60
+    assert 10 < record['peak_memory_mb'] < 100_000
     iou = record['iou']
     assert set(iou) <= set(seen) and 'background' in iou
     assert all(0 <= value <= 100 for value in iou.values())

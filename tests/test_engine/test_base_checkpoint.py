@@ -101,11 +101,16 @@ def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
     meta = dict(
         dataset_meta=dict(classes=names),
         incremental=dict(
-            step=0, method='x', num_train_images=24, train_seconds=1.5))
+            step=0,
+            method='x',
+            num_train_images=24,
+            train_seconds=1.5,
+            peak_memory_mb=9.0))
     torch.save(dict(meta=meta, state_dict=state_dict), str(tmp_path / 'a.pth'))
     checkpoint = prepare_base_checkpoint(cfg, str(tmp_path / 'a.pth'))
     info = checkpoint['meta']['incremental']
-    assert (info['num_train_images'], info['train_seconds']) == (24, 1.5)
+    assert (info['num_train_images'], info['train_seconds'],
+            info['peak_memory_mb']) == (24, 1.5, 9.0)
     assert (info['method'], info['base_method']) == ('mib', 'x')
 
 

@@ -38,7 +38,7 @@ HEADER = dict(
 def records() -> list:
     return [
         step_record(0, NAMES[:2], NAMES[:2], np.int64(12), METRICS[0], 3),
-        step_record(1, NAMES[2:], NAMES, 5, METRICS[1])
+        step_record(1, NAMES[2:], NAMES, 5, METRICS[1], peak_memory_mb=900)
     ]
 
 
@@ -60,7 +60,8 @@ def test_schema():
         iou=dict(background=90., cat=60.),
         mIoU=75.,
         mIoU_no_bg=60.,
-        train_seconds=3.)
+        train_seconds=3.,
+        peak_memory_mb=None)
     assert content['steps'][1]['train_seconds'] is None
     assert content['summary'] == dict(
         base=55.,
@@ -121,11 +122,15 @@ def test_write_and_load(tmp_path):
     with open(tmp_path / 'work' / 'results.csv', newline='') as file:
         rows = list(csv.reader(file))
     assert rows[0] == [
-        'step', 'num_train_images', 'train_seconds', 'mIoU', 'mIoU_no_bg',
-        'background', 'cat', 'dog'
+        'step', 'num_train_images', 'train_seconds', 'peak_memory_mb', 'mIoU',
+        'mIoU_no_bg', 'background', 'cat', 'dog'
     ]
-    assert rows[1] == ['0', '12', '3.0', '75.0', '60.0', '90.0', '60.0', '']
-    assert rows[2] == ['1', '5', '', '50.0', '35.0', '80.0', '30.0', '40.0']
+    assert rows[1] == [
+        '0', '12', '3.0', '', '75.0', '60.0', '90.0', '60.0', ''
+    ]
+    assert rows[2] == [
+        '1', '5', '', '900.0', '50.0', '35.0', '80.0', '30.0', '40.0'
+    ]
     assert {path.name
             for path in (tmp_path / 'work').iterdir()
             } == {'results.json', 'results.csv'}

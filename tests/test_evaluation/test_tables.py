@@ -59,12 +59,13 @@ def test_ignored_background_is_named(make_results):
 
 def test_step_table(make_results):
     run = make_results([5, 1])
+    run['steps'][0].update(peak_memory_mb=799.6)
     run['steps'][1].update(train_seconds=None, num_train_images=None)
     head, first, second = cells(step_table(run))
     assert first[:3] == ['0', 'background, ..., class 4 (5)', '100']
     assert first[3] == first[5] == f'{run["steps"][0]["mIoU"]:.2f}'
-    assert first[4] == '-' and first[7] == '1.5'
-    assert second[1:3] == ['class 5', '-'] and second[7] == '-'
+    assert first[4] == '-' and first[7:9] == ['1.5', '800']
+    assert second[1:3] == ['class 5', '-'] and second[7:9] == ['-', '-']
     assert second[4] == f'{run["steps"][1]["iou"]["class 5"]:.2f}'
 
 

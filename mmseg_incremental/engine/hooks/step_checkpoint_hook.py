@@ -1,8 +1,7 @@
 import json
 import os
 import os.path as osp
-import time
-from typing import Optional
+from typing import Any, Optional
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -12,6 +11,7 @@ from mmseg.registry import HOOKS
 from ..distributed import on_main_process
 from ..run_check import count_images
 from ..stock_config import DEPLOY_CONFIG, write_deploy_config
+from ..training_cost import TrainingCost
 
 FINAL = 'final.pth'
 
@@ -50,22 +50,27 @@ class StepCheckpointHook(Hook):
                     method=method,
                     scenario=scenario,
                     pretrained_left_out=pretrained_left_out)))
-        self.seconds_before = 0.0
-        self.started: Optional[float] = None
+        self.cost = TrainingCost()
         self.finishing = False
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock, which goes on where an interrupted run stopped.
+        """Start the clock.
 
         Args:
             runner (Runner): The runner of the step.
         """
-        hub = runner.message_hub
-        if 'train_seconds' in hub.runtime_info:
-            self.seconds_before = hub.get_info('train_seconds')
-        self.started = time.perf_counter()
+        self.cost.start(runner.message_hub)
         self.info['num_train_images'] = count_images(
             runner.train_dataloader.dataset)
+
+    def after_train_iter(self, runner: Runner, *args: Any,
+                         **kwargs: Any) -> None:
+        """Look at the memory.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        self.cost.observe()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the step's facts to ``checkpoint['meta']['incremental']``.
@@ -74,12 +79,11 @@ class StepCheckpointHook(Hook):
             runner (Runner): The runner of the step.
             checkpoint (dict): The checkpoint about to be saved.
         """
-        if self.started is None:
+        cost = self.cost.read()
+        if cost is None:
             return
-        seconds = self.seconds_before + time.perf_counter() - self.started
-        checkpoint['message_hub']['runtime_info']['train_seconds'] = seconds
-        checkpoint['meta']['incremental'] = dict(
-            self.info, train_seconds=seconds)
+        checkpoint['message_hub']['runtime_info'].update(cost)
+        checkpoint['meta']['incremental'] = dict(self.info, **cost)
         if self.finishing:
             for key in ('message_hub', 'ema_state_dict'):
                 checkpoint.pop(key, None)
