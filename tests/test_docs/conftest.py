@@ -8,6 +8,8 @@ from typing import Callable, List, Sequence
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+shapes_root = runpy.run_path(str(REPOSITORY /
+                                 'tests/tiny_run.py'))['shapes_root']
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.registry import MODELS
+
+from mmseg_incremental import models
+from mmseg_incremental.engine import load_config, run_steps
+
+PAGE = 'mmseg_incremental/models/README.md'
+PARTS = {'ConfidentPseudoLabels', 'MeanAbsoluteGradient'}
+TINY = {
+    'model.data_preprocessor.size': (64, 64),
+    'model.backbone.base_channels': 4,
+    'model.backbone.stem_channels': 4,
+    'model.decode_head.in_channels': 32,
+    'model.decode_head.channels': 8,
+    'scenario.task': '18-2',
+    'num_panel_images': 0,
+    'train_cfg.max_iters': 2,
+    'incremental_step.train_cfg.max_iters': 2,
+    'train_dataloader.batch_size': 4,
+    'train_dataloader.num_workers': 0,
+    'test_dataloader.num_workers': 0,
+}
+
+
+@pytest.fixture
+def written(tmp_path, read_blocks, monkeypatch):
+    """The files of the page, in an empty directory that can be imported."""
+    for block in read_blocks(PAGE, 'python'):
+        name = re.match(r'# (\S+\.py)\n', block).group(1)
+        (tmp_path / name).write_text(block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop('my_parts', None)
+    for name in PARTS:
+        MODELS.module_dict.pop(name, None)
+
+
+def test_listed_files_exist():
+    page = Path(models.__file__).with_name('README.md')
+    rows = [
+        line.split('|')[1] for line in page.read_text().splitlines()
+        if line.startswith('| `')
+    ]
+    names = [name.strip('`') for row in rows for name in row.split()]
+    modules = {
+        path.name + '/' * path.is_dir()
+        for path in page.parent.iterdir()
+        if path.name not in ('__init__.py', '__pycache__', page.name)
+    }
+    assert set(names) == modules
+
+
+def test_added_method_is_run(written, shapes_root):
+    cfg = load_config(
+        'my_shapes_10-1.py',
+        cfg_options={
+            **TINY, 'data_root': str(shapes_root),
+            **{
+                f'{split}_dataloader.dataset.dataset':
+                dict(num_train=24, num_val=8, size=64)
+                for split in ('train', 'val', 'test')
+            }
+        },
+        work_dir='work')
+    assert PARTS <= set(MODELS.module_dict)
+    results = run_steps(cfg)
+    assert results['method'] == 'confident' and results['complete']
+    for step in (0, 1):
+        state, = torch.load(f'work/step_{step}/importance.pth').values()
+        assert state['iteration'] == 2
+        assert all(tensor.min() >= 0 for tensor in state['total'].values())
+
+
+def test_completed_labels(written):
+    completer = load_parts().ConfidentPseudoLabels(threshold=0.7)
+    # Classes: background and one old one; 2 is new, 255 void.
+    labels = torch.tensor([[[0, 0, 0, 2, 255]]])
+    sure, unsure = [-3., 3.], [0., .1]
+    logits = torch.tensor([sure, unsure, sure[::-1], sure, sure])
+    completed = completer.complete(labels, logits.T[None, :, None]).labels
+    assert completed.tolist() == [[[1, 0, 0, 2, 255]]]
+
+
+def test_importance(written):
+    regularizer = load_parts().MeanAbsoluteGradient(loss_weight=2.0)
+    weight = torch.zeros(3, requires_grad=True)
+    regularizer.start(dict(weight=weight))
+    for grad in ([1., -2., 0.], [-1., 4., 1.]):
+        weight.grad = torch.tensor(grad)
+        regularizer.watch()
+    state = regularizer.state_dict(carried_only=True)
+    assert state['total']['weight'].tolist() == [2, 6, 1]
+    regularizer.start(dict(weight=weight), state, dict(weight=torch.ones(3)))
+    weight.grad = torch.zeros(3)
+    regularizer.pull_back()
+    torch.testing.assert_close(weight.grad,
+                               2 * 2. * torch.tensor([-.2, -1., 0.]))
+
+
+def load_parts():
+    import my_parts
+    return my_parts
