@@ -1,4 +1,4 @@
-from typing import Any, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 from prettytable import PrettyTable
@@ -26,7 +26,8 @@ def results_table(
     for name, run in zip(run_names(runs), runs):
         table.add_row([
             name if run['complete'] else f'{name} *',
-            *map(_percent, _summary_row(run))
+            *map(_percent,
+                 summary_row(run).values())
         ])
     lines = [table.get_string(), *dict.fromkeys(map(caption, runs))]
     lines.append(
@@ -146,8 +147,16 @@ def shorten_names(names: Sequence[str], limit: int = 3) -> str:
     return f'{names[0]}, ..., {names[-1]} ({len(names)})'
 
 
-def _summary_row(results: Mapping[str, Any]) -> List[Optional[float]]:
-    """Values of ``_COLUMNS``; what the summary lacks is computed."""
+def summary_row(results: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+    """One row of the table of a paper; what the summary lacks is computed.
+
+    Args:
+        results (Mapping): Results of a run.
+
+    Returns:
+        dict[str, float | None]: Percentages by title of the column, None
+        where there is none.
+    """
     background = results['conventions']['background_class']
     base = [
         name for name in results['conventions']['base_classes']
@@ -156,12 +165,12 @@ def _summary_row(results: Mapping[str, Any]) -> List[Optional[float]]:
     iou, _ = iou_matrix(results)
     foreground = [name != background for name in results['class_names']]
     summary = results['summary']
-    return [
-        summary['base'], summary['new'], summary['all'], summary['average'],
-        group_mean(results['steps'][-1], base), summary['all_no_bg'],
-        average_iou(iou[:, foreground]), summary['forgetting'], summary['bwt'],
-        summary['hIoU']
-    ]
+    return dict(
+        zip(_COLUMNS,
+            (summary['base'], summary['new'], summary['all'],
+             summary['average'], group_mean(results['steps'][-1], base),
+             summary['all_no_bg'], average_iou(iou[:, foreground]),
+             summary['forgetting'], summary['bwt'], summary['hIoU'])))
 
 
 def _percent(value: Optional[float]) -> str:
