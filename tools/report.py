@@ -14,7 +14,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Print the table of one or more runs and draw the '
-        'pictures: those of one run, or the curves of several in one')
+        'pictures: those of one run, or several runs in one picture')
     parser.add_argument(
         'runs',
         nargs='+',

@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from .panel import panel_figure
 from .report_curves import curves_figure
 from .report_figures import forgetting_figure, matrix_figure
+from .report_tradeoff import tradeoff_figure
 from .results_io import write_atomically
 
 
@@ -57,16 +58,23 @@ def write_report(work_dir: str,
 
 def write_comparison(runs: Sequence[Mapping[str, Any]],
                      out_dir: str) -> List[str]:
-    """Draw the curves of several runs in one picture.
+    """Draw several runs in one picture each.
+
+    ``curves.png`` (mIoU over the steps) and ``base_new.png`` (old against
+    new classes, where there are both).
 
     Args:
         runs (Sequence[Mapping]): Results of the runs.
-        out_dir (str): Folder of the picture.
+        out_dir (str): Folder of the pictures.
 
     Returns:
-        list[str]: Path of the picture written, ``curves.png``.
+        list[str]: Paths of the pictures written.
     """
-    return [save_figure(curves_figure(runs), osp.join(out_dir, 'curves.png'))]
+    figures = dict(curves=curves_figure(runs), base_new=tradeoff_figure(runs))
+    return [
+        save_figure(figure, osp.join(out_dir, f'{name}.png'))
+        for name, figure in figures.items() if figure is not None
+    ]
 
 
 def save_figure(figure: Figure, path: str, dpi: int = 150) -> str:

@@ -12,6 +12,7 @@ from mmseg_incremental.evaluation.report_curves import curves_figure
 from mmseg_incremental.evaluation.report_figures import (forgetting_figure,
                                                          matrix_figure)
 from mmseg_incremental.evaluation.report_style import class_palette
+from mmseg_incremental.evaluation.report_tradeoff import tradeoff_figure
 
 
 def save_panel(work_dir: Path, num_steps: int) -> None:
@@ -87,14 +88,37 @@ def test_curves_show_the_numbers(make_results):
 def test_comparison(make_results, tmp_path):
     runs = [make_results([3, 1, 1], name) for name in ('mib', 'plop')]
     runs.append(make_results([5], 'joint'))
-    path, = write_comparison(runs, str(tmp_path))
-    check_picture(path)
+    paths = write_comparison(runs, str(tmp_path))
+    assert [Path(path).name
+            for path in paths] == ['curves.png', 'base_new.png']
+    for path in paths:
+        check_picture(path)
     figure = curves_figure(runs)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ['mib', 'plop', 'joint', 'without background']
     # one step, so the same everywhere
     joint = figure.axes[0].lines[-3]
     assert set(joint.get_ydata()) == {runs[2]['steps'][0]['mIoU']}
+
+
+def test_tradeoff_shows_the_numbers(make_results):
+    runs = [make_results([3, 1, 1], name) for name in ('mib', 'plop')]
+    # Without new classes of its own.
+    joint = make_results([5], 'joint')
+    assert tradeoff_figure([joint]) is None
+    axes, = tradeoff_figure([*runs, joint]).axes
+    points = [line for line in axes.lines if line.get_label()[0] != '_']
+    assert len(points) == 2
+    for point, run in zip(points, runs):
+        summary = run['summary']
+        assert point.get_xydata().tolist() == [[
+            summary['base'], summary['new']
+        ]]
+        assert point.get_label() == (
+            f'{run["method"]}: {summary["base"]:.1f} / {summary["new"]:.1f}')
+    # Of 5 classes 3 are base classes: 10 in all is 50 / 3 in base alone.
+    level = next(line for line in axes.lines if line not in points)
+    np.testing.assert_allclose(level.get_xydata(), [[0, 25], [50 / 3, 0]])
 
 
 def test_matrix_shows_the_numbers(make_results):

@@ -46,8 +46,9 @@ def test_comparison(main, tmp_path, capsys):
     assert main([*works, '--out', str(tmp_path / 'out')]) == 0
     out = capsys.readouterr().out
     assert '| mib ' in out and '| plop ' in out
-    assert [path.name
-            for path in (tmp_path / 'out').iterdir()] == ['curves.png']
+    assert {path.name
+            for path in (tmp_path / 'out').iterdir()
+            } == {'curves.png', 'base_new.png'}
 
 
 def test_bad_input_is_one_sentence(main, tmp_path, capsys):

@@ -1,0 +1,2 @@
+_base_ = './voc_10-1_cpu.py'
+scenario = dict(task='15-1')

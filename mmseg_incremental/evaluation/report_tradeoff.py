@@ -1,0 +1,76 @@
+from typing import Any, Mapping, Optional, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .report_style import COLORS, INK, MARKERS, new_figure, strip, title
+from .tables import caption, run_names, summary_row
+
+
+def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
+    """Old against new classes: a point a run, after its last step.
+
+    Thin lines join the points of one mIoU over all classes.
+
+    Args:
+        runs (Sequence[Mapping]): Results of the runs.
+
+    Returns:
+        Figure, optional: The figure, None if no run has both groups.
+    """
+    rows = [summary_row(run) for run in runs]
+    points = [(name, row['base'], row['new'])
+              for name, row in zip(run_names(runs), rows)
+              if row['base'] is not None and row['new'] is not None]
+    if not points:
+        return None
+    figure = new_figure(7.2, 5.2)
+    axes = figure.subplots()
+    for i, (name, base, new) in enumerate(points):
+        axes.plot(
+            base,
+            new,
+            MARKERS[i // len(COLORS) % len(MARKERS)],
+            color=COLORS[i % len(COLORS)],
+            markersize=8,
+            clip_on=False,
+            zorder=3,
+            label=f'{name}: {base:.1f} / {new:.1f}')
+    strip(axes, None)
+    top = 1.1 * max(max(point[1:]) for point in points)
+    axes.set(xlim=(0, top), ylim=(0, top))
+    groups = runs[0]['conventions']
+    _draw_levels(axes, len(groups['base_classes']), len(groups['new_classes']))
+    axes.set_xlabel('base classes, mean IoU [%]', color=INK)
+    axes.set_ylabel('new classes, mean IoU [%]', color=INK)
+    axes.legend(
+        title='base / new',
+        title_fontsize=9,
+        alignment='left',
+        frameon=False,
+        fontsize=9,
+        loc='upper left',
+        bbox_to_anchor=(1.0, 1.0))
+    lines = [*dict.fromkeys(map(caption, runs))]
+    lines.append('Base with the background. Thin lines: equal mIoU of all.')
+    title(figure, 'Old against new classes', '\n'.join(lines))
+    return figure
+
+
+def _draw_levels(axes: Axes, num_base: int, num_new: int) -> None:
+    """Lines on which the mean over all classes is the same."""
+    _, top = axes.get_xlim()
+    total = num_base + num_new
+    for level in np.arange(10, 100, 10):
+        on_x, on_y = level * total / num_base, level * total / num_new
+        axes.plot((0, on_x), (on_y, 0), color='#DDDDDD', linewidth=0.8)
+        # Written where the line leaves the plot: at the bottom or right.
+        at_right = on_y * (1 - top / on_x)
+        x, y = (on_x, 0) if on_x <= top else (top, at_right)
+        if 0 <= y <= top:
+            axes.annotate(
+                str(level), (x, y), (2, 2),
+                textcoords='offset points',
+                size=7,
+                color='#999999')
