@@ -1,9 +1,8 @@
 # Short schedule for CPUs; rates are chosen on a held-out fifth of the training
-# images. Step 0: SGD, the head ten times as fast as the pretrained backbone.
-# Later steps have few images, of few classes: BatchNorm keeps its statistics,
-# which batches of one class would shift, and the head learns thirty times as
-# fast as the rest. Without batch statistics some channels of MobileNetV2 have
-# gradients that SGD does not survive; AdamW scales them.
+# images. The head learns ten times as fast as the pretrained backbone. Later
+# steps have images of few classes: BatchNorm keeps its statistics, which such
+# batches would shift. Without batch statistics some channels of MobileNetV2
+# have gradients that SGD does not survive; AdamW scales them.
 _base_ = './sgd_30e.py'
 log_processor = dict(by_epoch=False)
 optim_wrapper = dict(
@@ -23,8 +22,7 @@ default_hooks = dict(
 incremental_step = dict(
     model=dict(norm_eval=True),
     optim_wrapper=dict(
-        optimizer=dict(type='AdamW', lr=0.00001, weight_decay=0.0001),
-        paramwise_cfg=dict(custom_keys=dict(decode_head=dict(lr_mult=30.0)))),
+        optimizer=dict(type='AdamW', lr=0.00005, weight_decay=0.0001)),
     param_scheduler=[
         dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=600)
     ],
