@@ -78,6 +78,9 @@ def use_amp(cfg: Config) -> None:
     if wrapper == 'OptimWrapper':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
+        later = (cfg.get('incremental_step') or {}).get('optim_wrapper', {})
+        if later.get('type') == 'OptimWrapper':
+            later.pop('type')
     elif wrapper != 'AmpOptimWrapper':
         raise IncrementalConfigError(
             f'--amp with optim_wrapper.type={wrapper!r} is not possible; '

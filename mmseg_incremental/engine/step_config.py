@@ -1,6 +1,6 @@
 import copy
 import os.path as osp
-from typing import Optional
+from typing import Any, Optional
 
 from mmengine.config import Config, ConfigDict
 
@@ -65,29 +65,34 @@ def _with_step_overrides(cfg: Config, step: int) -> Config:
     step_cfg = copy.deepcopy(cfg)
     if step > 0:
         overrides = copy.deepcopy(dict(cfg.get('incremental_step') or {}))
-        _replace_other_types(overrides, step_cfg)
+        _empty_other_types(overrides, step_cfg)
         step_cfg.merge_from_dict(overrides)
     return step_cfg
 
 
-def _replace_other_types(overrides: dict, cfg: dict) -> None:
-    """Mark the dicts of another class, whose arguments must not be merged.
+def _empty_other_types(overrides: dict, cfg: Any) -> None:
+    """Empty the dicts of another class, whose arguments must not be merged.
 
     Inheritance between files has taken out a ``_delete_`` that was meant for
-    this merge.
+    this merge. The classes of ``optim_wrapper`` share their arguments.
 
     Args:
-        overrides (dict): What is merged, changed in place.
-        cfg (dict): What it is merged into.
+        overrides (dict): What is going to be merged.
+        cfg (Any): What it is merged into, changed in place.
     """
+    if isinstance(cfg, (list, tuple)):
+        cfg = {str(index): item for index, item in enumerate(cfg)}
     for key, value in overrides.items():
         old = cfg.get(key)
-        if not isinstance(value, dict) or not isinstance(old, dict):
+        if not isinstance(value, dict) or not isinstance(
+                old, (dict, list, tuple)):
             continue
-        if 'type' in value and value['type'] != old.get('type'):
-            value['_delete_'] = True
+        old_type = old.get('type') if isinstance(old, dict) else None
+        if (old_type is not None and key != 'optim_wrapper'
+                and value.get('type', old_type) != old_type):
+            old.clear()
         else:
-            _replace_other_types(value, old)
+            _empty_other_types(value, old)
 
 
 def _set_names(cfg: Config, work_dir: str) -> None:

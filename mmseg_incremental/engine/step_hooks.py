@@ -29,7 +29,9 @@ def step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
             step=step,
             method=method_name(cfg),
             scenario=scenario.to_dict(),
-            pretrained_left_out=cfg.get('pretrained_left_out')),
+            pretrained_left_out=cfg.get('pretrained_left_out'),
+            holdout=cfg.get('holdout')),
+        dict(type='TrainingCostHook'),
         dict(type='InvalidLossHook')
     ]
     regularizers = cfg.get('method', {}).get('weight_regularizers')

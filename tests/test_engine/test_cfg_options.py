@@ -100,6 +100,18 @@ def test_amp(monkeypatch, wrapper):
     assert cfg.optim_wrapper.get('loss_scale') == loss_scale
 
 
+def test_amp_at_later_steps(monkeypatch):
+    monkeypatch.setattr('mmengine.device.is_cuda_available', lambda: True)
+    later = dict(type='OptimWrapper', clip_grad=dict(max_norm=1))
+    cfg = Config(
+        dict(
+            optim_wrapper=dict(optimizer=dict(lr=1)),
+            incremental_step=dict(optim_wrapper=later)))
+    use_amp(cfg)
+    assert cfg.incremental_step.optim_wrapper == dict(
+        clip_grad=dict(max_norm=1))
+
+
 def test_amp_of_another_wrapper(monkeypatch):
     monkeypatch.setattr('mmengine.device.is_cuda_available', lambda: True)
     with pytest.raises(IncrementalConfigError, match="type='ApexOptim"):

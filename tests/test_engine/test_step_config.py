@@ -198,7 +198,8 @@ def test_unknown_step():
 def test_hooks(method, step, expected):
     cfg = config(method=method, custom_hooks=[dict(type='EMAHook')])
     assert hook_types(build_step_cfg(cfg, step)) == [
-        'EMAHook', 'StepCheckpointHook', 'InvalidLossHook', *expected
+        'EMAHook', 'StepCheckpointHook', 'TrainingCostHook', 'InvalidLossHook',
+        *expected
     ]
 
 
@@ -240,8 +241,9 @@ def test_incremental_steps_differ_from_step_0():
             train_cfg=dict(max_iters=7),
             custom_hooks=[dict(type='EMAHook')],
             model=dict(decode_head=dict(dropout_ratio=0.9))))
-    assert hook_types(build_step_cfg(
-        cfg, 0)) == ['StepCheckpointHook', 'InvalidLossHook']
+    assert hook_types(build_step_cfg(cfg, 0)) == [
+        'StepCheckpointHook', 'TrainingCostHook', 'InvalidLossHook'
+    ]
     assert hook_types(build_step_cfg(cfg, 1))[0] == 'EMAHook'
     assert hook_types(build_test_cfg(cfg, 1)) == ['EMAHook']
     # The teacher is built as its own step was.
@@ -265,9 +267,32 @@ def test_another_optimizer_takes_no_argument_of_the_first():
     assert second.optim_wrapper == dict(
         first.optim_wrapper, optimizer=ConfigDict(adam))
     assert cfg.incremental_step.optim_wrapper.optimizer == adam
-    same = dict(type='SGD', lr=0.3)
-    cfg = config(incremental_step=dict(optim_wrapper=dict(optimizer=same)))
-    assert build_step_cfg(cfg, 1).optim_wrapper.optimizer.momentum == 0.9
+
+
+@pytest.mark.parametrize('overrides, key, expected', [
+    (dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.3))),
+     'optim_wrapper.optimizer.momentum', 0.9),
+    # The wrappers share their arguments.
+    (dict(optim_wrapper=dict(type='AmpOptimWrapper')),
+     'optim_wrapper.optimizer.momentum', 0.9),
+    # A type where there was none.
+    (dict(untyped=dict(type='X', b=2)), 'untyped.a', 1),
+    (dict(new=dict(type='X', b=2)), 'new.b', 2),
+    (dict(many={'0': dict(type='Y')}), 'many.0.a', None),
+    (dict(many={'0': dict(type='X', b=2)}), 'many.0.a', 1),
+    (dict(model=dict(backbone=dict(type='Y', depth=3))),
+     'model.backbone.extra', None),
+])  # yapf: disable
+def test_what_another_type_replaces(overrides, key, expected):
+    cfg = config(
+        untyped=dict(a=1),
+        many=[dict(type='X', a=1)],
+        incremental_step=overrides)
+    cfg.model.backbone.extra = 5
+    value = build_step_cfg(cfg, 1)
+    for part in key.split('.'):
+        value = value[int(part)] if part.isdigit() else value.get(part)
+    assert value == expected
 
 
 def test_names_are_those_of_one_step():

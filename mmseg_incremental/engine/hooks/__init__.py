@@ -6,12 +6,13 @@ from .label_completion_hook import LabelCompletionHook
 from .panel_hook import PanelHook
 from .step_checkpoint_hook import StepCheckpointHook
 from .teacher_snapshot_hook import TeacherSnapshotHook
+from .training_cost_hook import TrainingCostHook
 from .weight_fusion_hook import WeightFusionHook
 from .weight_regularizer_hook import WeightRegularizerHook
 
 __all__ = [
     'ChannelsLastHook', 'ClassifierGrowthHook', 'FixedClassifierHook',
     'InvalidLossHook', 'LabelCompletionHook', 'PanelHook',
-    'StepCheckpointHook', 'TeacherSnapshotHook', 'WeightFusionHook',
-    'WeightRegularizerHook'
+    'StepCheckpointHook', 'TeacherSnapshotHook', 'TrainingCostHook',
+    'WeightFusionHook', 'WeightRegularizerHook'
 ]

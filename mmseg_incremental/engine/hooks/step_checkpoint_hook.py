@@ -1,7 +1,7 @@
 import json
 import os
 import os.path as osp
-from typing import Any, Optional
+from typing import Optional
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -11,7 +11,6 @@ from mmseg.registry import HOOKS
 from ..distributed import on_main_process
 from ..run_check import count_images
 from ..stock_config import DEPLOY_CONFIG, write_deploy_config
-from ..training_cost import TrainingCost
 
 FINAL = 'final.pth'
 
@@ -32,6 +31,8 @@ class StepCheckpointHook(Hook):
         scenario (dict): Arguments of the scenario.
         pretrained_left_out (str, optional): Pretrained weights that could
             not be fetched, and why. Defaults to None.
+        holdout (dict, optional): The part of the training images that was
+            left out. Defaults to None.
     """
 
     # Before CheckpointHook (VERY_LOW), after EMA has put its weights in.
@@ -41,7 +42,8 @@ class StepCheckpointHook(Hook):
                  step: int,
                  method: str,
                  scenario: dict,
-                 pretrained_left_out: Optional[str] = None) -> None:
+                 pretrained_left_out: Optional[str] = None,
+                 holdout: Optional[dict] = None) -> None:
         # Through JSON: a checkpoint must not hold MMEngine's config types.
         self.info = json.loads(
             json.dumps(
@@ -49,28 +51,20 @@ class StepCheckpointHook(Hook):
                     step=step,
                     method=method,
                     scenario=scenario,
-                    pretrained_left_out=pretrained_left_out)))
-        self.cost = TrainingCost()
+                    pretrained_left_out=pretrained_left_out,
+                    holdout=holdout)))
+        self.training = False
         self.finishing = False
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock.
+        """Count the images of the step.
 
         Args:
             runner (Runner): The runner of the step.
         """
-        self.cost.start(runner.message_hub)
+        self.training = True
         self.info['num_train_images'] = count_images(
             runner.train_dataloader.dataset)
-
-    def after_train_iter(self, runner: Runner, *args: Any,
-                         **kwargs: Any) -> None:
-        """Look at the memory.
-
-        Args:
-            runner (Runner): The runner of the step.
-        """
-        self.cost.observe()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the step's facts to ``checkpoint['meta']['incremental']``.
@@ -79,11 +73,9 @@ class StepCheckpointHook(Hook):
             runner (Runner): The runner of the step.
             checkpoint (dict): The checkpoint about to be saved.
         """
-        cost = self.cost.read()
-        if cost is None:
+        if not self.training:
             return
-        checkpoint['message_hub']['runtime_info'].update(cost)
-        checkpoint['meta']['incremental'] = dict(self.info, **cost)
+        checkpoint['meta'].setdefault('incremental', {}).update(self.info)
         if self.finishing:
             for key in ('message_hub', 'ema_state_dict'):
                 checkpoint.pop(key, None)

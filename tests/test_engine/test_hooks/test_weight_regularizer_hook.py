@@ -259,7 +259,7 @@ def test_only_the_final_checkpoint_goes_without_the_state(tmp_path):
     runner, hook = fake_runner(tmp_path), build_hook(EWC, RW)
     train(runner, hook, 3)
     saver = StepCheckpointHook(step=0, method='ewc', scenario={})
-    saver.started = 0.0
+    saver.training = True
     state = save(runner, hook, saver)[STATE_KEY]
     assert sorted(state) == ['ElasticWeightConsolidation', 'RiemannianWalk']
     assert sorted(state['RiemannianWalk']) == [
