@@ -3,20 +3,22 @@ import argparse
 import ast
 import json
 import os.path as osp
+import re
 from typing import Any, List, Sequence
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from prettytable import PrettyTable
 
-from mmseg_incremental.engine import build_step_cfg, load_config, run_steps
-from mmseg_incremental.engine.checkpoints import read_meta
+from mmseg_incremental.datasets.holdout import DEFAULT_SPLIT
+from mmseg_incremental.engine import build_scenario, load_config, run_steps
 from mmseg_incremental.engine.cli import (exit_on_bad_input, parse_run_args,
                                           parse_steps)
 from mmseg_incremental.engine.distributed import on_main_process
-from mmseg_incremental.engine.run_check import count_step_images
+from mmseg_incremental.engine.run_check import check_model
+from mmseg_incremental.engine.run_state import check_steps
 from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.evaluation.results_io import write_atomically
 
-HOLDOUT = dict(fraction=0.2, seed=0)
 COLUMNS = ('base', 'new', 'all', 'all_no_bg')
 
 
@@ -40,63 +42,11 @@ def parse_args() -> argparse.Namespace:
         '--base-checkpoint',
         help='checkpoint of the base classes, trained on the same part of '
         'the training images (default: it is trained first)')
-    return parse_run_args(parser)
-
-
-def load(args: argparse.Namespace, name: str, **options: Any) -> Config:
-    """Load the config of one run of the search."""
-    options = {'num_panel_images': 0, **(args.cfg_options or {}), **options}
-    if not any(key.split('.')[0] == 'holdout' for key in options):
-        options['holdout'] = HOLDOUT
-    work_dir = args.work_dir or 'work_dirs/search'
-    cfg = load_config(
-        args.config,
-        method=args.method,
-        cfg_options=options,
-        work_dir=osp.join(work_dir, name))
-    cfg.launcher = args.launcher
-    return cfg
-
-
-def search(args: argparse.Namespace) -> List[dict]:
-    """Run every value.
-
-    Args:
-        args (argparse.Namespace): The command line.
-
-    Returns:
-        list[dict]: The value and the percentages after the last step, a row
-        a value.
-    """
-    steps = parse_steps(args.steps)
-    base = args.base_checkpoint
-    if base is None:
-        cfg = load(args, 'base')
-        run_steps(cfg, steps=[0], resume=True)
-        base = osp.join(cfg.work_dir, 'step_0', 'final.pth')
-    else:
-        check_base(load(args, 'base'), base)
-    rows = []
-    for value in map(parse_value, args.values):
-        cfg = load(args, f'{args.option}={value}', **{args.option: value})
-        results = run_steps(
-            cfg, steps=steps, resume=True, base_checkpoint=base)
-        summary = results['summary']
-        rows.append(
-            dict(value=value, **{key: summary[key]
-                                 for key in COLUMNS}))
-    return rows
-
-
-def check_base(cfg: Config, path: str) -> None:
-    """Refuse a base model that is known to have seen other images."""
-    seen = read_meta(path).get('incremental', {}).get('num_train_images')
-    num_images, _ = count_step_images(build_step_cfg(cfg, 0))
-    if seen not in (None, num_images):
-        raise IncrementalConfigError(
-            f'--base-checkpoint {path} was trained on {seen} images, but the '
-            f'search trains on {num_images} and compares on others; leave it '
-            'out, or train one with the same holdout.')
+    args = parse_run_args(parser)
+    stem = osp.splitext(osp.basename(args.config))[0]
+    args.work_dir = args.work_dir or f'work_dirs/search_{stem}_{args.option}'
+    args.values = [parse_value(value) for value in args.values]
+    return args
 
 
 def parse_value(text: str) -> Any:
@@ -107,31 +57,119 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def report(option: str, rows: Sequence[dict], folder: str) -> None:
+def load(args: argparse.Namespace, name: str, **options: Any) -> Config:
+    """Load the config of one run of the search."""
+    cfg = load_config(
+        args.config,
+        method=args.method,
+        cfg_options={
+            'num_panel_images': 0,
+            **(args.cfg_options or {}),
+            **options
+        },
+        work_dir=osp.join(args.work_dir, re.sub(r'[^\w.=+-]', '_', name)))
+    if cfg.get('holdout') is None:
+        cfg.holdout = ConfigDict(DEFAULT_SPLIT)
+    cfg.launcher = args.launcher
+    return cfg
+
+
+def load_values(args: argparse.Namespace) -> List[Config]:
+    """Load the config of every value, and refuse what cannot be searched."""
+    if any(value in args.values[:i] for i, value in enumerate(args.values)):
+        raise IncrementalConfigError(
+            f'--values {args.values} names a value twice; name each once.')
+    configs = [
+        load(args, f'{args.option}={value}', **{args.option: value})
+        for value in args.values
+    ]
+    for cfg in configs:
+        steps = parse_steps(args.steps) or range(len(build_scenario(cfg)))
+        check_steps(cfg, steps)
+        if max(steps) == 0:
+            raise IncrementalConfigError(
+                f'--option {args.option} has no effect: step 0 is trained '
+                'without it; search a method and --steps with a later step.')
+        check_model(cfg, max(steps))
+    return configs
+
+
+def claim(args: argparse.Namespace) -> str:
+    """Refuse the folder of another search; return the file of this one."""
+    path = osp.join(args.work_dir, 'search.json')
+    names = ('config', 'method', 'option', 'steps', 'base_checkpoint',
+             'cfg_options')
+    # Through JSON, as it is read again.
+    search = json.loads(json.dumps({key: getattr(args, key) for key in names}))
+    if osp.isfile(path):
+        with open(path, encoding='utf-8') as file:
+            held = json.load(file)['search']
+        for key in names:
+            if held[key] != search[key]:
+                raise IncrementalConfigError(
+                    f'{args.work_dir} holds a search with {key}={held[key]!r},'
+                    f' not {search[key]!r}; choose another --work-dir.')
+    save(path, dict(search=search, best=None, rows=[]))
+    return path
+
+
+def save(path: str, content: dict) -> None:
+    write_atomically(json.dumps(content, indent=2).encode(), path)
+
+
+def search(args: argparse.Namespace, configs: Sequence[Config]) -> List[dict]:
+    """Run every value.
+
+    Args:
+        args (argparse.Namespace): The command line.
+        configs (Sequence[Config]): What :func:`load_values` returned.
+
+    Returns:
+        list[dict]: The value and the percentages after the last step, a row
+        a value.
+    """
+    base = args.base_checkpoint
+    if base is None:
+        cfg = load(args, 'base')
+        run_steps(cfg, steps=[0], resume=True)
+        base = osp.join(cfg.work_dir, 'step_0', 'final.pth')
+    rows = []
+    for value, cfg in zip(args.values, configs):
+        summary = run_steps(
+            cfg,
+            steps=parse_steps(args.steps),
+            resume=True,
+            base_checkpoint=base)['summary']
+        rows.append(
+            dict(value=value, **{key: summary[key]
+                                 for key in COLUMNS}))
+    return rows
+
+
+def report(path: str, rows: Sequence[dict]) -> None:
     """Print the table, name the best value and keep both."""
+    with open(path, encoding='utf-8') as file:
+        content = json.load(file)
+    option = content['search']['option']
     table = PrettyTable([option, *COLUMNS], align='r')
     for row in rows:
-        table.add_row(
-            [row['value'], *(f'{row[key] or 0:.2f}' for key in COLUMNS)])
-    best = max(rows, key=lambda row: row['all'])['value']
+        table.add_row([
+            row['value'], *('-' if row[key] is None else f'{row[key]:.2f}'
+                            for key in COLUMNS)
+        ])
+    best = max(rows, key=lambda row: row['all'] or 0)['value']
     print(table)
     print(f'Best mIoU of all classes on the held-out images: {option}={best}')
-    path = osp.join(folder, 'search.json')
-    with open(path, 'w', encoding='utf-8') as file:
-        json.dump(dict(option=option, best=best, rows=rows), file, indent=2)
+    save(path, dict(content, best=best, rows=rows))
     print(f'Results: {path}')
 
 
 @exit_on_bad_input
 def main() -> None:
     args = parse_args()
-    if len(set(args.values)) < len(args.values):
-        raise IncrementalConfigError(
-            f'--values {" ".join(args.values)} names a value twice; name each '
-            'once.')
-    rows = search(args)
-    on_main_process(report, args.option, rows, args.work_dir
-                    or 'work_dirs/search')
+    configs = load_values(args)
+    path = on_main_process(claim, args)
+    on_main_process(report, path, search(args, configs))
 
 
 if __name__ == '__main__':

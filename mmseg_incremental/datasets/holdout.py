@@ -3,10 +3,12 @@ import numpy as np
 
 from mmseg_incremental.errors import IncrementalConfigError
 
+DEFAULT_SPLIT = dict(fraction=0.2, seed=0)
+
 
 def holdout_part(num_images: int,
-                 fraction: float = 0.2,
-                 seed: int = 0,
+                 fraction: float = DEFAULT_SPLIT['fraction'],
+                 seed: int = DEFAULT_SPLIT['seed'],
                  part: str = 'train') -> np.ndarray:
     """Mark the images of one part of a random split.
 

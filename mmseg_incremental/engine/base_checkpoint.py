@@ -7,6 +7,7 @@ from mmengine.logging import print_log
 from mmengine.utils import mkdir_or_exist
 from mmseg.registry import MODELS
 
+from mmseg_incremental.datasets.holdout import DEFAULT_SPLIT
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .checkpoints import (check_fit, checkpoint_classes, read_checkpoint,
@@ -42,6 +43,7 @@ def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
     wanted = scenario.names(scenario.seen(0))
     checkpoint = read_checkpoint(option, path)
     names = _checked_names(checkpoint, wanted, f'{option} {path}')
+    _check_holdout(cfg, checkpoint['meta'], f'{option} {path}')
     model_cfg = build_step_cfg(cfg, 0).model
     check_fit(model_cfg, checkpoint['state_dict'], f'{option} {path}')
     reordered = names is not None and names != list(wanted)
@@ -105,6 +107,26 @@ def _checked_names(checkpoint: dict, wanted: Sequence[str],
     return names
 
 
+def _check_holdout(cfg: Config, meta: dict, what: str) -> None:
+    """Refuse a model that has seen what the run holds out."""
+    if cfg.get('holdout') is None:
+        return
+    trained = meta.get('incremental', {})
+    if 'holdout' not in trained:
+        print_log(f'{what} does not say what it was trained on: it may have '
+                  'seen the held-out images')
+    elif _split_of(trained['holdout']) != _split_of(cfg.holdout):
+        raise IncrementalConfigError(
+            f'{what} was trained with holdout={trained["holdout"]!r}, so it '
+            f'has seen images that holdout={dict(cfg.holdout)!r} keeps for '
+            'the comparison; train step 0 with this holdout.')
+
+
+def _split_of(holdout: Optional[dict]) -> Optional[dict]:
+    """Arguments of a split, written out; None without one."""
+    return None if holdout is None else {**DEFAULT_SPLIT, **holdout}
+
+
 def _step_meta(cfg: Config, meta: dict,
                scenario: ClassIncrementalScenario) -> dict:
     """Meta data in the order of the scenario; what training took is kept."""
@@ -125,4 +147,6 @@ def _step_meta(cfg: Config, meta: dict,
         num_train_images=trained.get('num_train_images'),
         train_seconds=trained.get('train_seconds'),
         peak_memory_mb=trained.get('peak_memory_mb'))
+    if 'holdout' in trained:
+        info['holdout'] = trained['holdout']
     return dict(meta, dataset_meta=dataset_meta, incremental=info)

@@ -114,6 +114,42 @@ def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
     assert (info['method'], info['base_method']) == ('mib', 'x')
 
 
+@pytest.mark.parametrize(
+    'trained, refused',
+    [
+        (dict(fraction=0.2, seed=0), False),
+        # A run without one has seen all images.
+        (None, True),
+        (dict(fraction=0.2, seed=1), True),
+        (dict(fraction=0.5), True),
+    ])
+def test_what_the_base_has_seen_is_not_held_out(cfg, names, state_dict,
+                                                tmp_path, trained, refused):
+    meta = dict(
+        dataset_meta=dict(classes=names),
+        incremental=dict(step=0, holdout=trained))
+    path = str(tmp_path / 'a.pth')
+    torch.save(dict(meta=meta, state_dict=state_dict), path)
+    # Without a holdout of its own a run takes any base.
+    checkpoint = prepare_base_checkpoint(cfg, path)
+    assert checkpoint['meta']['incremental']['holdout'] == trained
+    cfg.holdout = dict(seed=0)
+    if not refused:
+        prepare_base_checkpoint(cfg, path)
+        return
+    with pytest.raises(IncrementalConfigError, match='so it has seen images'):
+        prepare_base_checkpoint(cfg, path)
+
+
+def test_base_that_does_not_say_what_it_has_seen(cfg, names, state_dict,
+                                                 tmp_path, capsys):
+    path = save(tmp_path / 'a.pth', state_dict, classes=names)
+    cfg.holdout = dict(seed=0)
+    info = prepare_base_checkpoint(cfg, path)['meta']['incremental']
+    assert 'holdout' not in info
+    assert 'may have seen the held-out images' in capsys.readouterr().out
+
+
 def test_weights_alone_are_taken_as_they_are(cfg, names, state_dict, tmp_path,
                                              capsys):
     torch.save(state_dict, tmp_path / 'a.pth')

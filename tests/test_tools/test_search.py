@@ -1,9 +1,9 @@
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from mmseg_incremental.datasets import draw_shapes
 
@@ -23,10 +23,13 @@ def search(monkeypatch, tmp_path):
     draw_shapes(str(root), num_train=24, num_val=8, size=64)
 
     def run(*argv: str) -> Path:
+        argv = list(argv)
+        split = argv.index('--') if '--' in argv else len(argv)
         monkeypatch.setattr('sys.argv', [
             'tools/search.py',
             str(TINY), '--work-dir',
-            str(tmp_path / 'work'), *argv, '--cfg-options', f'data_root={root}'
+            str(tmp_path / 'work'), *argv[:split], '--cfg-options',
+            f'data_root={root}', *argv[split + 1:]
         ])
         main()
         return tmp_path / 'work'
@@ -40,7 +43,7 @@ def test_values_start_from_one_base(search, capsys):
                '--values', '100', '1e6')
     work_dir = search(*command)
     found = json.loads((work_dir / 'search.json').read_text())
-    assert found['option'] == OPTION
+    assert found['search']['option'] == OPTION
     assert [row['value'] for row in found['rows']] == [100, 1e6]
     best = max(found['rows'], key=lambda row: row['all'])['value']
     assert found['best'] == best
@@ -63,19 +66,47 @@ def test_values_start_from_one_base(search, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in work_dir.rglob('*.pth')}
 
 
+def test_goes_on_with_its_own_search_only(search, capsys):
+    search('--steps', '0-1', '--option', OPTION, '--values', '1')
+    with pytest.raises(SystemExit):
+        search('--steps', '0-1', '--option', OPTION, '--values', '1', '--',
+               'train_cfg.max_iters=9')
+    error = capsys.readouterr().err
+    assert 'holds a search with cfg_options=' in error
+
+
 def test_base_that_has_seen_the_held_out_pictures(search, capsys, tmp_path):
-    base = tmp_path / 'base.pth'
-    torch.save(
-        dict(meta=dict(incremental=dict(num_train_images=24)), state_dict={}),
-        base)
+    full = tmp_path / 'full'
+    search('--option', OPTION, '--values', '1', '--steps', '0-1', '--',
+           'holdout.fraction=0.5')
+    base = tmp_path / 'work' / 'base' / 'step_0' / 'final.pth'
+    shutil.copytree(base.parent, full)
+    shutil.rmtree(tmp_path / 'work')
     with pytest.raises(SystemExit):
         search('--option', OPTION, '--values', '1', '--base-checkpoint',
-               str(base))
-    error = capsys.readouterr().err
-    assert 'was trained on 24 images, but the search trains on 19' in error
+               str(full / 'final.pth'))
+    assert 'so it has seen images that holdout=' in capsys.readouterr().err
 
 
-def test_a_value_twice(search, capsys):
+@pytest.mark.parametrize('argv, sentence', [
+    (['--values', '1', '1.0'], 'names a value twice'),
+    (['--values', '1', '--steps', '0'], 'has no effect'),
+    (['--values', '1', '--method', 'joint'], 'has no effect'),
+    (['--values', 'much'], "loss_weight of 'loss_unkd'"),
+    (['--values', '1', '--steps', '7'], '7'),
+])
+def test_refused_before_anything_is_trained(search, capsys, tmp_path, argv,
+                                            sentence):
     with pytest.raises(SystemExit):
-        search('--option', OPTION, '--values', '1', '1')
-    assert 'names a value twice' in capsys.readouterr().err
+        search('--option', OPTION, *argv)
+    error = capsys.readouterr().err
+    assert sentence in error and error.count('\n') == 1
+    assert not (tmp_path / 'work').exists()
+
+
+def test_split_of_the_config_stays(search, tmp_path):
+    work_dir = search('--steps', '0-1', '--option', OPTION, '--values', '1',
+                      '--', 'holdout.fraction=0.5', 'holdout.seed=3')
+    run = json.loads((work_dir / f'{OPTION}=1/results.json').read_text())
+    assert run['conventions']['holdout'] == dict(fraction=0.5, seed=3)
+    assert run['steps'][0]['num_train_images'] == 12
