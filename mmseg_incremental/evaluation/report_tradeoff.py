@@ -1,4 +1,4 @@
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,10 +19,7 @@ def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
     Returns:
         Figure, optional: The figure, None if no run has both groups.
     """
-    rows = [summary_row(run) for run in runs]
-    points = [(name, row['base'], row['new'])
-              for name, row in zip(run_names(runs), rows)
-              if row['base'] is not None and row['new'] is not None]
+    points = _points(runs)
     if not points:
         return None
     figure = new_figure(7.2, 5.2)
@@ -38,10 +35,8 @@ def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
             zorder=3,
             label=f'{name}: {base:.1f} / {new:.1f}')
     strip(axes, None)
-    top = 1.1 * max(max(point[1:]) for point in points)
+    top = 1.1 * max(1, *(max(point[1:]) for point in points))
     axes.set(xlim=(0, top), ylim=(0, top))
-    groups = runs[0]['conventions']
-    _draw_levels(axes, len(groups['base_classes']), len(groups['new_classes']))
     axes.set_xlabel('base classes, mean IoU [%]', color=INK)
     axes.set_ylabel('new classes, mean IoU [%]', color=INK)
     axes.legend(
@@ -53,13 +48,36 @@ def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
         loc='upper left',
         bbox_to_anchor=(1.0, 1.0))
     lines = [*dict.fromkeys(map(caption, runs))]
-    lines.append('Base with the background. Thin lines: equal mIoU of all.')
+    if _draw_levels(axes, runs):
+        lines.append('Thin lines: equal mIoU of all classes.')
     title(figure, 'Old against new classes', '\n'.join(lines))
     return figure
 
 
-def _draw_levels(axes: Axes, num_base: int, num_new: int) -> None:
-    """Lines on which the mean over all classes is the same."""
+def _points(
+        runs: Sequence[Mapping[str, Any]]) -> List[Tuple[str, float, float]]:
+    """Name, base and new of the runs that have both."""
+    rows = [(name, summary_row(run))
+            for name, run in zip(run_names(runs), runs)]
+    return [(name, row['base'], row['new']) for name, row in rows
+            if row['base'] is not None and row['new'] is not None]
+
+
+def _draw_levels(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> bool:
+    """Lines on which the mean over all classes is the same.
+
+    There are none where the runs have different classes in the means.
+    """
+    groups = {
+        tuple(
+            len([name for name in run['conventions'][key] if name in iou])
+            for key in ('base_classes', 'new_classes'))
+        for run in runs
+        for iou in [run['steps'][-1]['iou']]
+    }
+    if len(groups) > 1 or 0 in next(iter(groups)):
+        return False
+    num_base, num_new = groups.pop()
     _, top = axes.get_xlim()
     total = num_base + num_new
     for level in np.arange(10, 100, 10):
@@ -74,3 +92,4 @@ def _draw_levels(axes: Axes, num_base: int, num_new: int) -> None:
                 textcoords='offset points',
                 size=7,
                 color='#999999')
+    return True

@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -101,13 +102,16 @@ def test_comparison(make_results, tmp_path):
     assert set(joint.get_ydata()) == {runs[2]['steps'][0]['mIoU']}
 
 
+def split_lines(axes) -> tuple:
+    """The points with a name, and the lines of equal mIoU."""
+    points = [line for line in axes.lines if line.get_label()[0] != '_']
+    return points, [line for line in axes.lines if line not in points]
+
+
 def test_tradeoff_shows_the_numbers(make_results):
     runs = [make_results([3, 1, 1], name) for name in ('mib', 'plop')]
-    # Without new classes of its own.
-    joint = make_results([5], 'joint')
-    assert tradeoff_figure([joint]) is None
-    axes, = tradeoff_figure([*runs, joint]).axes
-    points = [line for line in axes.lines if line.get_label()[0] != '_']
+    axes, = tradeoff_figure(runs).axes
+    points, levels = split_lines(axes)
     assert len(points) == 2
     for point, run in zip(points, runs):
         summary = run['summary']
@@ -117,8 +121,38 @@ def test_tradeoff_shows_the_numbers(make_results):
         assert point.get_label() == (
             f'{run["method"]}: {summary["base"]:.1f} / {summary["new"]:.1f}')
     # Of 5 classes 3 are base classes: 10 in all is 50 / 3 in base alone.
-    level = next(line for line in axes.lines if line not in points)
-    np.testing.assert_allclose(level.get_xydata(), [[0, 25], [50 / 3, 0]])
+    np.testing.assert_allclose(levels[0].get_xydata(), [[0, 25], [50 / 3, 0]])
+    _, top = axes.get_xlim()
+    written = {text.get_text(): text.xy for text in axes.texts}
+    assert written['10'] == (pytest.approx(50 / 3), 0)
+    # Where a line leaves the plot at the right, it is written there.
+    right = [text for text, (x, y) in written.items() if y > 0]
+    assert right
+    for text in right:
+        x, y = written[text]
+        assert x == top and 3 * x + 2 * y == pytest.approx(5 * float(text))
+
+
+def test_tradeoff_of_runs_with_other_groups(make_results):
+    # Without new classes of its own.
+    joint = make_results([5], 'joint')
+    assert tradeoff_figure([joint]) is None
+    run = make_results([3, 1, 1])
+    for others in ([joint], [make_results([4, 1])]):
+        points, levels = split_lines(tradeoff_figure([*others, run]).axes[0])
+        assert len(points) == len(others) + 1 - (others == [joint])
+        assert not levels
+
+
+def test_tradeoff_without_any_success(make_results):
+    run = make_results([3, 1])
+    for name in run['steps'][-1]['iou']:
+        run['steps'][-1]['iou'][name] = 0.
+    run['summary'].update(base=0., new=0.)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        axes, = tradeoff_figure([run]).axes
+    assert axes.get_xlim()[1] > 0
 
 
 def test_matrix_shows_the_numbers(make_results):

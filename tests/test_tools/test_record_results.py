@@ -1,19 +1,15 @@
-import json
 import re
 import runpy
 import shutil
 from pathlib import Path
 
 import pytest
-from mmengine.config.utils import _get_cfg_metainfo
 from mmengine.fileio import load
 
-from mmseg_incremental.evaluation import (build_results, step_record,
-                                          write_results)
+from mmseg_incremental.errors import IncrementalConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/incremental/voc_15-5_cpu.py'
-NAMES = ['background', 'cat', 'dog']
 PLACE = '<!-- results{} -->\n<!-- end of results -->\n'
 
 
@@ -24,7 +20,10 @@ def tool():
 
 @pytest.fixture
 def record(tool, monkeypatch, tmp_path):
-    """Run the tool in an empty repository with the folders of two methods."""
+    """Run the tool in a repository with the folders of two methods.
+
+    A run is named by its method and its figure of the new classes.
+    """
     for name, head in (('mib', '# MiB\n\n> [A paper](https://a.b)\n\n'),
                        ('lwf', '# LwF\n\n')):
         folder = tmp_path / 'configs' / name
@@ -32,7 +31,12 @@ def record(tool, monkeypatch, tmp_path):
         (folder / 'README.md').write_text(head + PLACE.format('') + 'Rest\n')
     (tmp_path / 'REPRODUCIBILITY.md'
      ).write_text(PLACE.format(' voc_15-5_cpu') + PLACE.format(' other'))
-    monkeypatch.setitem(tool['model_entry'].__globals__, 'ROOT', str(tmp_path))
+    (tmp_path / 'configs' / 'incremental').mkdir()
+    (tmp_path / CONFIG).touch()
+    monkeypatch.chdir(tmp_path)
+    scope = tool['save_entry'].__globals__
+    monkeypatch.setitem(scope, 'ROOT', str(tmp_path))
+    monkeypatch.setitem(scope, 'model_entry', entry)
 
     def run(*argv: str) -> Path:
         monkeypatch.setattr('sys.argv', ['tools/record_results.py', *argv])
@@ -42,118 +46,87 @@ def record(tool, monkeypatch, tmp_path):
     return run
 
 
-def save_run(work_dir: Path,
-             method: str,
-             weight: float = 10.0,
-             new: float = 40.,
-             num_steps: int = 2) -> str:
-
-    def metrics(*values: float) -> dict:
-        return {f'IoU/{name}': v for name, v in zip(NAMES, values)}
-
-    steps = [
-        step_record(0, NAMES[:2], NAMES[:2], 3, metrics(90., 60.), 600., 999.),
-        step_record(1, NAMES[2:], NAMES, 2, metrics(80., 30., new), 90., 800.4)
-    ]
-    header = dict(
-        task='1-1',
-        setting='disjoint',
-        method=method,
-        dataset='Shapes',
-        class_names=NAMES)
-    write_results(
-        build_results(header, steps, NAMES[:2], NAMES[2:], num_steps),
-        str(work_dir))
-    parts = dict(
-        name=method,
-        classifier_init='background',
-        classification=dict(type='UnbiasedCrossEntropyLoss'),
-        distillation=[
-            dict(type='UnbiasedDistillationLoss', loss_weight=weight)
-        ])
-    (work_dir / 'run.json').write_text(json.dumps(dict(method_parts=parts)))
-    return str(work_dir)
-
-
-def test_figures_reach_metafile_and_pages(record, tmp_path):
-    runs = [
-        save_run(tmp_path / 'a', 'mib'),
-        save_run(tmp_path / 'b', 'mib', weight=100.0, new=70.)
-    ]
-    root = record(CONFIG, *runs, '--data', 'pictures')
-    first, second = load(root / 'configs/mib/metafile.yml')['Models']
-    assert first['Name'] == 'mib_voc_15-5_cpu'
-    assert first['Config'] == CONFIG
-    assert first['Metadata'] == {
-        'Method': 'mib',
-        'Options': '',
-        'Training Data': 'pictures',
-        # Of the later steps: the base model serves all methods.
-        'Minutes': 1.5,
-        'Memory (MB)': 800
+def entry(config: str, run: str, data: str) -> dict:
+    method, new = run.split()
+    if method == 'bad':
+        raise IncrementalConfigError('bad run')
+    options = 'lr=1' if new == '70' else ''
+    return {
+        'Name':
+        f'{method}_x{options}',
+        'Config':
+        config,
+        'Metadata': {
+            'Method': method,
+            'Options': options,
+            'Training Data': data,
+            'Minutes': 1.5,
+            'Memory (MB)': None
+        },
+        'Results': [{
+            'Task': 'Class-Incremental Semantic Segmentation',
+            'Dataset': 'Shapes 15-5 disjoint',
+            'Metrics': dict(base=55., new=float(new), all=float(new))
+        }]
     }
-    assert first['Results'][0]['Dataset'] == 'Shapes 1-1 disjoint'
-    assert first['Results'][0]['Metrics'] == {
-        'base': 55.,
-        'new': 40.,
-        'all': 50.,
-        'average': 62.5,
-        'base (no bg)': 30.,
-        'all (no bg)': 35.,
-        'average (no bg)': 47.5,
-        'forgetting': 20.
+
+
+def test_figures_reach_metafile_and_pages(record):
+    root = record(f'./{CONFIG}', 'mib 40', 'mib 70', '--data', 'pictures')
+    content = load(root / 'configs/mib/metafile.yml')
+    assert content['Collections'] == [{
+        'Name':
+        'mib',
+        'README':
+        'configs/mib/README.md',
+        'Paper':
+        dict(Title='A paper', URL='https://a.b')
+    }]
+    first, second = content['Models']
+    assert first['Config'] == CONFIG and first['In Collection'] == 'mib'
+    assert first['Metadata']['Training Data'] == 'pictures'
+    assert load(root / 'model-index.yml') == {
+        'Import': ['configs/mib/metafile.yml']
     }
-    assert second['Metadata']['Options'] == 'distillation.0.loss_weight=100.0'
 
     page = (root / 'configs/mib/README.md').read_text()
     rows = re.findall(r'^\| `mib`.*$', page, flags=re.M)
     assert rows[0] == (
-        '| `mib` | `configs/incremental/voc_15-5_cpu.py` | 1-1 disjoint | '
-        '55.00 | 40.00 | 50.00 | 62.50 | 30.00 | 35.00 | 47.50 | 20.00 | 1.5 '
-        '| 800 |')
+        '| `mib` | `configs/incremental/voc_15-5_cpu.py` | 15-5 disjoint | '
+        '55.00 | 40.00 | 40.00 | - | - | - | - | - | 1.5 | - |')
     assert len(rows) == 2 and page.endswith('Rest\n')
     # The best run comes first, and no row where no run is of the config.
     page = (root / 'REPRODUCIBILITY.md').read_text()
     rows = re.findall(r'^\| `mib`.*$', page, flags=re.M)
-    assert len(rows) == 2 and 'loss_weight=100.0' in rows[0]
+    assert len(rows) == 2 and rows[0].startswith('| `mib` lr=1 | 55.00 |')
 
 
-def test_a_run_takes_the_place_of_its_older_one(record, tmp_path):
-    record(CONFIG, save_run(tmp_path / 'a', 'mib'))
-    root = record(CONFIG, save_run(tmp_path / 'b', 'mib', new=70.))
+def test_a_run_takes_the_place_of_its_older_one(record):
+    record(CONFIG, 'mib 40')
+    root = record(CONFIG, 'mib 50')
     model, = load(root / 'configs/mib/metafile.yml')['Models']
-    assert model['Results'][0]['Metrics']['new'] == 70
+    assert model['Results'][0]['Metrics']['new'] == 50
     before = (root / 'REPRODUCIBILITY.md').read_text()
     record(CONFIG)
     assert (root / 'REPRODUCIBILITY.md').read_text() == before
 
 
-def test_combinations_belong_to_their_first_method(record, tmp_path):
-    root = record(CONFIG, save_run(tmp_path / 'a', 'mib_ewc'))
+def test_combinations_belong_to_their_first_method(record):
+    root = record(CONFIG, 'mib_ewc 40')
     model, = load(root / 'configs/mib/metafile.yml')['Models']
     assert model['Metadata']['Method'] == 'mib_ewc'
-    # This run was without what EWC adds.
-    assert 'weight_regularizers.0.type=None' in model['Metadata']['Options']
-    assert load(root / 'model-index.yml') == {
-        'Import': ['configs/mib/metafile.yml']
-    }
 
 
-def test_metafiles_are_those_that_mmengine_reads(record, tmp_path):
-    root = record(CONFIG, save_run(tmp_path / 'a', 'mib'))
-    (root / '.mim').symlink_to(root)
-    found = _get_cfg_metainfo(str(root), 'incremental/voc_15-5_cpu.py')
-    assert found['Name'] == 'mib_voc_15-5_cpu'
-
-
-@pytest.mark.parametrize('method, num_steps, sentence',
-                         [('mib', 3, 'is not complete'),
-                          ('ilt', 2, 'has no folder in configs')])
-def test_refused(record, tmp_path, capsys, method, num_steps, sentence):
-    run = save_run(tmp_path / 'a', method, num_steps=num_steps)
+@pytest.mark.parametrize('argv, sentence', [
+    ((CONFIG, 'mib 40', 'sdr 40'), "method 'sdr' has no folder"),
+    ((CONFIG, 'mib 40', 'bad 40'), 'bad run'),
+    (('nope.py', 'mib 40'), 'nope.py is no file of this repository'),
+])
+def test_refused_as_a_whole(record, tmp_path, capsys, argv, sentence):
     with pytest.raises(SystemExit):
-        record(CONFIG, run)
+        record(*argv)
     assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.rglob('metafile.yml'))
 
 
 def test_committed_pages_are_up_to_date(tool, monkeypatch, tmp_path):
@@ -167,3 +140,6 @@ def test_committed_pages_are_up_to_date(tool, monkeypatch, tmp_path):
         if path.is_file():
             assert path.read_text() == (
                 ROOT / path.relative_to(tmp_path)).read_text(), path
+    for name in load(ROOT / 'model-index.yml')['Import']:
+        for model in load(ROOT / name)['Models']:
+            assert (ROOT / model['Config']).is_file()

@@ -1,0 +1,145 @@
+"""What a metafile says of a finished run."""
+import json
+import os.path as osp
+from glob import glob
+from typing import Any, Dict, Iterator, List, Tuple
+
+from mmengine.config import Config
+
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.evaluation import load_results, summary_row
+from .config import load_config
+from .run_state import RUN_FILE
+from .step_config import build_step_cfg, step_dir
+from .stock_config import DEPLOY_CONFIG
+
+METRICS = ('base', 'new', 'all', 'average', 'base (no bg)', 'all (no bg)',
+           'average (no bg)', 'forgetting')
+# What decides on a result, beside method, architecture and data.
+TRAINING = ('optim_wrapper.', 'param_scheduler.', 'train_cfg.', 'randomness.',
+            'model.norm_eval', 'train_dataloader.batch_size')
+
+
+def model_entry(config: str, work_dir: str, data: str = '') -> Dict[str, Any]:
+    """An entry of ``Models``, in the schema of MMSegmentation's metafiles.
+
+    Minutes and memory are those of the later steps: one base model serves
+    all methods. ``Options`` names what the last step had in another way than
+    the config.
+
+    Args:
+        config (str): The config of the run.
+        work_dir (str): Folder of the run.
+        data (str): What was trained and evaluated on. Defaults to '', the
+            name of the data set.
+
+    Returns:
+        dict: The entry, without the key 'In Collection'.
+
+    Raises:
+        IncrementalConfigError: If the run is not complete, not of this
+            config, or has no figures of the official validation images.
+    """
+    results = load_results(work_dir)
+    cfg = load_config(config, method=results['method'], work_dir=work_dir)
+    held = _read_run(work_dir)
+    _check(config, cfg, results, held)
+    options = _options(cfg, results['steps'][-1]['step'], held)
+    stem = osp.splitext(osp.basename(config))[0]
+    row = summary_row(results)
+    return {
+        'Name':
+        '_'.join([results['method'], stem, *options]),
+        'Config':
+        config,
+        'Metadata': {
+            'Method': results['method'],
+            'Options': ' '.join(options),
+            'Training Data': data or results['dataset'],
+            **_cost(results['steps'][1:] or results['steps']),
+        },
+        'Results': [{
+            'Task': 'Class-Incremental Semantic Segmentation',
+            'Dataset': f'{results["dataset"]} {results["task"]} '
+            f'{results["setting"]}',
+            'Metrics': {
+                name: round(row[name], 2)
+                for name in METRICS if row[name] is not None
+            }
+        }]
+    }
+
+
+def _read_run(work_dir: str) -> dict:
+    path = osp.join(work_dir, RUN_FILE)
+    if not osp.isfile(path):
+        raise IncrementalConfigError(
+            f'{path} does not exist; name the folder of a run of '
+            'tools/train.py.')
+    with open(path, encoding='utf-8') as file:
+        return json.load(file)
+
+
+def _check(config: str, cfg: Config, results: dict, held: dict) -> None:
+    """Refuse runs whose figures would be taken for something else."""
+    if not results['complete']:
+        raise IncrementalConfigError(
+            f'{cfg.work_dir} is not complete; finish it with --resume.')
+    if held.get('holdout') is not None:
+        raise IncrementalConfigError(
+            f'{cfg.work_dir} was run with holdout={held["holdout"]}; only '
+            'figures of the official validation images are recorded.')
+    task = cfg.scenario.task if isinstance(cfg.scenario.task,
+                                           str) else 'custom'
+    if task != results['task']:
+        raise IncrementalConfigError(
+            f'{cfg.work_dir} is a run of the task {results["task"]}, but '
+            f'{config} has {task}; name the config it was run with.')
+
+
+def _options(cfg: Config, step: int, held: dict) -> List[str]:
+    """What the run had in another way than its config."""
+    folder = step_dir(cfg, step)
+    paths = [
+        path for path in glob(osp.join(folder, '*.py'))
+        if osp.basename(path) != DEPLOY_CONFIG
+    ]
+    if not paths:
+        raise IncrementalConfigError(
+            f'{folder} holds no config; name the folder of a run of '
+            'tools/train.py.')
+    ours = _flatten(Config.fromfile(paths[0])._cfg_dict)
+    theirs = _flatten(build_step_cfg(cfg, step)._cfg_dict)
+    ours, theirs = ({
+        k: v
+        for k, v in values if k.startswith(TRAINING)
+    } for values in (ours, theirs))
+    ours.update(_flatten(held['method_parts'], 'method.'))
+    theirs.update(_flatten(cfg.get('method', {}), 'method.'))
+    return [
+        f'{key}={ours.get(key)}' for key in {
+            **theirs,
+            **ours
+        } if ours.get(key) != theirs.get(key)
+    ]
+
+
+def _flatten(node: Any, prefix: str = '') -> Iterator[Tuple[str, Any]]:
+    """Walk through the values of nested dicts and lists."""
+    if isinstance(node, (list, tuple)):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        yield prefix[:-1], node
+        return
+    for key, value in node.items():
+        yield from _flatten(value, f'{prefix}{key}.')
+
+
+def _cost(steps: List[dict]) -> Dict[str, Any]:
+    """Sum of the minutes and peak of the memory, None where unknown."""
+    seconds = [step['train_seconds'] for step in steps]
+    memory = [step.get('peak_memory_mb') for step in steps]
+    return {
+        'Minutes': None if None in seconds else round(sum(seconds) / 60, 1),
+        'Memory (MB)': None if None in memory else round(max(memory))
+    }
