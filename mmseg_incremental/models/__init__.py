@@ -3,22 +3,23 @@ from .classifier_init import CLASSIFIER_INITS
 from .heads import INCREMENTAL_HEADS, IncrementalHeadMixin
 from .importance import (ElasticWeightConsolidation, PathIntegral,
                          RiemannianWalk)
-from .label_completion import BaseLabelCompleter, EntropyPseudoLabels
+from .label_completion import (BaseLabelCompleter, CompletedLabels,
+                               EntropyPseudoLabels)
 from .losses import (DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
                      SigmoidCrossEntropyLoss, SigmoidDistillationLoss,
                      UnbiasedCrossEntropyLoss, UnbiasedDistillationLoss)
 from .segmentor import (IncrementalCascadeEncoderDecoder,
                         IncrementalEncoderDecoder)
 from .weight_fusion import EndpointsWeightFusion
-from .weight_regularizer import BaseWeightRegularizer
+from .weight_regularizer import BaseWeightRegularizer, scale_to_one
 
 __all__ = [
     'BaseLabelCompleter', 'BaseWeightRegularizer', 'CLASSIFIER_INITS',
-    'DistillationLoss', 'ElasticWeightConsolidation', 'EndpointsWeightFusion',
-    'EntropyPseudoLabels', 'FeatureDistillationLoss', 'GROWABLE_HEADS',
-    'INCREMENTAL_HEADS', 'IncrementalCascadeEncoderDecoder',
+    'CompletedLabels', 'DistillationLoss', 'ElasticWeightConsolidation',
+    'EndpointsWeightFusion', 'EntropyPseudoLabels', 'FeatureDistillationLoss',
+    'GROWABLE_HEADS', 'INCREMENTAL_HEADS', 'IncrementalCascadeEncoderDecoder',
     'IncrementalEncoderDecoder', 'IncrementalHeadMixin', 'LocalPODLoss',
     'PathIntegral', 'RiemannianWalk', 'SigmoidCrossEntropyLoss',
     'SigmoidDistillationLoss', 'UnbiasedCrossEntropyLoss',
-    'UnbiasedDistillationLoss'
+    'UnbiasedDistillationLoss', 'scale_to_one'
 ]

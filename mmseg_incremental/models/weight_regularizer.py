@@ -26,10 +26,11 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
     comes before: it does not see the penalty, and what is gathered is of the
     clipped gradients.
 
-    The step it makes of a weight is the learning rate times
+    With SGD the step it makes of a weight is the learning rate times
     :math:`2 \lambda \Omega` of the way back. With a momentum of 0.9 this
     diverges from about 1.3 on: the published weights of 500 belong to a
-    learning rate of 0.001.
+    learning rate of 0.001. Adam and its kin scale it with the gradient of the
+    losses.
 
     A subclass names in ``buffers`` what it gathers, one tensor a parameter,
     and in ``carried`` what the next step needs of it.

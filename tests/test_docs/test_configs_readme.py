@@ -1,6 +1,8 @@
 import json
 import math
 import re
+import runpy
+import shlex
 
 import pytest
 from mmseg.registry import MODELS
@@ -119,12 +121,24 @@ def test_command_line_changes_what_the_page_says(written):
 
 def test_table_of_weights(checkout, read_blocks):
     page = (checkout / PAGE).read_text()
-    rows = re.findall(r'^\| `(\w+-\d+\.py)` \| (\d+) \|$', page, flags=re.M)
-    assert len(rows) == 7
+    rows = re.findall(r'^\| `(\w+-\d+\w*\.py)` \| (\d+) \|$', page, flags=re.M)
+    assert len(rows) == 10
     for name, weight in rows:
         method = load_config(f'configs/incremental/{name}').method
         assert method.name == 'mib'
         assert method.distillation[0].loss_weight == float(weight)
+
+
+def test_search_is_possible(checkout, repository, read_blocks, monkeypatch):
+    tool = runpy.run_path(str(repository / 'tools' / 'search.py'))
+    text = ''.join(read_blocks(PAGE, 'shell')).replace('\\\n', ' ')
+    command, = (line for line in text.splitlines() if 'search.py' in line)
+    monkeypatch.setattr('sys.argv', shlex.split(command)[1:])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    configs = tool['load_values'](tool['parse_args']())
+    assert [c.method.distillation[0].loss_weight
+            for c in configs] == [1, 10, 100]
+    assert {c.method.name for c in configs} == {'lwf'}
 
 
 def test_added_method_is_found_by_name(written, checkout, monkeypatch):

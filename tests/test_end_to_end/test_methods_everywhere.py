@@ -1,4 +1,7 @@
-"""Every method, by its name, on every kind of backbone and of data."""
+"""Every method, by its name, on every kind of backbone and of data.
+
+ResNet is that of ``test_methods.py``, and of ``test_resnet`` by the tool.
+"""
 import json
 import runpy
 from pathlib import Path
@@ -55,8 +58,10 @@ def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable:
         results = json.loads((tmp_path / 'work/results.json').read_text())
         assert results['method'] == method
         assert [record['step'] for record in results['steps']] == steps
-        assert all(0 <= iou <= 100
-                   for iou in results['steps'][-1]['iou'].values())
+        last = results['steps'][-1]
+        assert len(last['iou']) > 2 and set(last['iou']) <= set(
+            last['seen_classes'])
+        assert all(0 <= iou <= 100 for iou in last['iou'].values())
         check_checkpoint(tmp_path / 'work' / f'step_{steps[-1]}')
 
     return train
@@ -76,6 +81,12 @@ def check_checkpoint(folder: Path) -> None:
 @pytest.mark.parametrize('name', NAMES)
 def test_backbones(check, shapes_root, name, backbone):
     check(CONFIGS / f'tiny_{backbone}.py', name, f'data_root={shapes_root}')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['plop', 'mib_ewc'])
+def test_resnet(check, shapes_root, name):
+    check(CONFIGS / 'tiny_shapes.py', name, f'data_root={shapes_root}')
 
 
 @pytest.mark.slow

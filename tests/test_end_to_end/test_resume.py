@@ -125,9 +125,10 @@ def test_interrupted_step_goes_on(tiny_cfg, tmp_path, method):
     results = run_steps(tiny_cfg(cut, **options), steps=[1], resume=True)
     assert_equal_weights(cut / 'step_1' / 'final.pth',
                          whole / 'step_1' / 'final.pth')
-    for file in ('importance.pth', 'label_completion.json'):
+    for file, owner in (('importance.pth', 'rw'), ('label_completion.json',
+                                                   'plop')):
         ours, theirs = cut / 'step_1' / file, whole / 'step_1' / file
-        assert ours.exists() == theirs.exists()
+        assert ours.exists() == theirs.exists() == (method == owner)
         assert not ours.exists() or ours.read_bytes() == theirs.read_bytes()
     assert results['steps'][1]['train_seconds'] > seconds
 

@@ -2,7 +2,7 @@
 # images. The head learns ten times as fast as the pretrained backbone. Later
 # steps have images of few classes: BatchNorm keeps its statistics, which such
 # batches would shift. Without batch statistics some channels of MobileNetV2
-# have gradients that SGD does not survive; AdamW scales them.
+# have gradients with which SGD diverges; AdamW scales them.
 _base_ = './sgd_30e.py'
 log_processor = dict(by_epoch=False)
 optim_wrapper = dict(

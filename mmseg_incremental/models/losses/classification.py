@@ -21,19 +21,21 @@ class BaseClassificationLoss(nn.Module, metaclass=ABCMeta):
             in head order, or the file to read them from. Entries beyond the
             classes seen so far are not used, so that one list serves every
             step.
-        avg_non_ignore (bool): Whether ignored pixels are left out of the
-            mean.
         loss_name (str): Name of the loss item; it takes part in training if
             it contains 'loss'.
+        avg_non_ignore (bool): Whether ignored pixels are left out of the
+            mean. Defaults to False.
 
     Raises:
         IncrementalConfigError: If ``loss_weight`` is not a finite number
             >= 0.
     """
 
-    def __init__(self, loss_weight: float,
+    def __init__(self,
+                 loss_weight: float,
                  class_weight: Optional[Union[Sequence[float], str]],
-                 avg_non_ignore: bool, loss_name: str) -> None:
+                 loss_name: str,
+                 avg_non_ignore: bool = False) -> None:
         super().__init__()
         self.avg_non_ignore = avg_non_ignore
         self.loss_weight = check_loss_weight(loss_weight, loss_name)
@@ -138,7 +140,7 @@ class UnbiasedCrossEntropyLoss(BaseClassificationLoss):
                  avg_non_ignore: bool = False,
                  loss_name: str = 'loss_ce',
                  num_old: int = 0) -> None:
-        super().__init__(loss_weight, class_weight, avg_non_ignore, loss_name)
+        super().__init__(loss_weight, class_weight, loss_name, avg_non_ignore)
         if (not isinstance(num_old, int) or isinstance(num_old, bool)
                 or num_old < 0):
             raise IncrementalConfigError(
@@ -183,7 +185,7 @@ class SigmoidCrossEntropyLoss(BaseClassificationLoss):
                  class_weight: Optional[Union[Sequence[float], str]] = None,
                  avg_non_ignore: bool = False,
                  loss_name: str = 'loss_bce') -> None:
-        super().__init__(loss_weight, class_weight, avg_non_ignore, loss_name)
+        super().__init__(loss_weight, class_weight, loss_name, avg_non_ignore)
 
     def compute(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
         """Compute the loss without its weight, see the base class."""

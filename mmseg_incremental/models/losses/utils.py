@@ -71,10 +71,11 @@ def mean_of_pixels(loss: Tensor, is_ignored: Tensor,
     """Average the loss of the pixels as mmseg's ``CrossEntropyLoss`` does.
 
     Args:
-        loss (Tensor): Weighted loss of each pixel, 0 where ignored.
-        is_ignored (Tensor): Whether a pixel is ignored, the shape of ``loss``.
+        loss (Tensor): Weighted loss of each pixel, 0 where ignored,
+            [B, H, W].
+        is_ignored (Tensor): Whether a pixel is ignored, bool [B, H, W].
         label_weight (Tensor, optional): Weight of each pixel's class, 0 where
-            ignored.
+            ignored, [B, H, W].
         avg_non_ignore (bool): Whether ignored pixels are left out of the
             count.
 
