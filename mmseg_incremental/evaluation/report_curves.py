@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .report_style import COLORS, INK, MARKERS, new_figure, strip, title
+from .report_style import (COLORS, INK, MARKERS, legend_beside, new_figure,
+                           strip, title)
 from .tables import caption, group_mean, run_names
 
 
@@ -71,14 +72,7 @@ def _draw_single_run(axes: Axes, run: Mapping[str, Any]) -> None:
             marker='o',
             markersize=1.8 * width + 1,
             label=f'{name}: {values[-1]:.1f}')
-    axes.legend(
-        title=f'after step {steps[-1]}',
-        title_fontsize=9,
-        alignment='left',
-        frameon=False,
-        fontsize=9,
-        loc='upper left',
-        bbox_to_anchor=(1.0, 1.0))
+    legend_beside(axes, f'after step {steps[-1]}')
 
 
 def _draw_runs(axes: Sequence[Axes], runs: Sequence[Mapping]) -> None:

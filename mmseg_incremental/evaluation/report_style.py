@@ -76,6 +76,23 @@ def strip(axes: Axes, grid: Optional[str] = 'y') -> None:
         axes.grid(axis=grid, color='#E6E6E6', linewidth=0.8)
 
 
+def legend_beside(axes: Axes, heading: str) -> None:
+    """Write the names to the right of the plot.
+
+    Args:
+        axes (Axes): The axes.
+        heading (str): What stands above the names.
+    """
+    axes.legend(
+        title=heading,
+        title_fontsize=9,
+        alignment='left',
+        frameon=False,
+        fontsize=9,
+        loc='upper left',
+        bbox_to_anchor=(1.0, 1.0))
+
+
 def step_colors(num_steps: int) -> np.ndarray:
     """Colours of the steps, dark to light as steps are an order.
 

@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .report_style import COLORS, INK, MARKERS, new_figure, strip, title
+from .report_style import (COLORS, INK, MARKERS, legend_beside, new_figure,
+                           strip, title)
 from .tables import caption, run_names, summary_row
 
 
@@ -39,14 +40,7 @@ def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
     axes.set(xlim=(0, top), ylim=(0, top))
     axes.set_xlabel('base classes, mean IoU [%]', color=INK)
     axes.set_ylabel('new classes, mean IoU [%]', color=INK)
-    axes.legend(
-        title='base / new',
-        title_fontsize=9,
-        alignment='left',
-        frameon=False,
-        fontsize=9,
-        loc='upper left',
-        bbox_to_anchor=(1.0, 1.0))
+    legend_beside(axes, 'base / new')
     lines = [*dict.fromkeys(map(caption, runs))]
     if _draw_levels(axes, runs):
         lines.append('Thin lines: equal mIoU of all classes.')

@@ -7,6 +7,8 @@ from typing import Callable, List, Sequence
 
 import pytest
 
+from mmseg_incremental.datasets import draw_shapes
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 shapes_root = runpy.run_path(str(REPOSITORY /
                                  'tests/tiny_run.py'))['shapes_root']
@@ -66,3 +68,52 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Callable:
         main()
 
     return run
+
+
+@pytest.fixture
+def check_listed_files() -> Callable:
+    """See that the table of files of a page names those of its folder."""
+
+    def check(page: str) -> None:
+        page = REPOSITORY / page
+        rows = [
+            line.split('|')[1] for line in page.read_text().splitlines()
+            if line.startswith('| `')
+        ]
+        names = [name.strip('`') for row in rows for name in row.split()]
+        modules = {
+            path.name + '/' * path.is_dir()
+            for path in page.parent.iterdir()
+            if path.name not in ('__init__.py', '__pycache__', page.name)
+        }
+        assert set(names) == modules
+
+    return check
+
+
+@pytest.fixture
+def tiny_shapes(tmp_path: Path) -> dict:
+    """Options that make seconds of the demo: two iterations a step."""
+    drawing = dict(num_train=24, num_val=8, size=64)
+    draw_shapes(str(tmp_path / 'shapes'), **drawing)
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    return {
+        'model.data_preprocessor.size': (64, 64),
+        'model.backbone.base_channels': 4,
+        'model.backbone.stem_channels': 4,
+        'model.decode_head.in_channels': 32,
+        'model.decode_head.channels': 8,
+        'scenario.task': '18-2',
+        'num_panel_images': 0,
+        'train_cfg.max_iters': 2,
+        'incremental_step.train_cfg.max_iters': 2,
+        'default_hooks.logger.interval': 1,
+        'train_dataloader.batch_size': 4,
+        'train_dataloader.num_workers': 0,
+        'test_dataloader.num_workers': 0,
+        'data_root': str(tmp_path / 'shapes'),
+        **{
+            f'{loader}.dataset.dataset': drawing
+            for loader in loaders
+        }
+    }

@@ -7,27 +7,10 @@ import shlex
 import pytest
 from mmseg.registry import MODELS
 
-from mmseg_incremental.datasets import draw_shapes
 from mmseg_incremental.engine import (build_scenario, build_step_cfg,
                                       load_config, run_steps)
 
 PAGE = 'configs/README.md'
-# Two iterations a step on a folder of tiny pictures.
-TINY = {
-    'model.data_preprocessor.size': (64, 64),
-    'model.backbone.base_channels': 4,
-    'model.backbone.stem_channels': 4,
-    'model.decode_head.in_channels': 32,
-    'model.decode_head.channels': 8,
-    'scenario.task': '18-2',
-    'num_panel_images': 0,
-    'train_cfg.max_iters': 2,
-    'incremental_step.train_cfg.max_iters': 2,
-    'default_hooks.logger.interval': 1,
-    'train_dataloader.batch_size': 2,
-    'train_dataloader.num_workers': 0,
-    'test_dataloader.num_workers': 0,
-}
 
 
 @pytest.fixture
@@ -40,17 +23,6 @@ def written(checkout, read_blocks):
         (checkout / name).write_text(block)
         paths.append(name)
     return paths
-
-
-def shapes_options(root):
-    """Point every dataset of a shapes config to a tiny drawing."""
-    drawing = dict(num_train=24, num_val=8, size=64)
-    draw_shapes(str(root), **drawing)
-    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-    return dict(
-        data_root=str(root),
-        **{f'{loader}.dataset.dataset': drawing
-           for loader in loaders})
 
 
 def test_every_example_is_a_config(written):
@@ -150,17 +122,12 @@ def test_added_method_is_found_by_name(written, checkout, monkeypatch):
     assert cfg.method.name == 'lwf_unbiased'
 
 
-def test_added_method_is_run(written, checkout):
+def test_added_method_is_run(written, checkout, tiny_shapes):
     method = checkout / 'configs/_base_/methods/lwf_unbiased.py'
     assert len(method.read_text().splitlines()) <= 10
     path = 'configs/incremental/my_shapes_10-1_lwf_unbiased.py'
     cfg = load_config(
-        path,
-        cfg_options={
-            **TINY,
-            **shapes_options(checkout / 'shapes')
-        },
-        work_dir=str(checkout / 'work'))
+        path, cfg_options=tiny_shapes, work_dir=str(checkout / 'work'))
 
     step_cfg = build_step_cfg(cfg, 1)
     assert step_cfg.model.decode_head.loss_decode == dict(

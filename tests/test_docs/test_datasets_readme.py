@@ -7,28 +7,16 @@ import pytest
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from mmseg_incremental import datasets
 from mmseg_incremental.engine import build_scenario, load_config
 
-draw_custom_folder = runpy.run_path(
-    str(Path(__file__).parents[1] / 'custom_folder.py'))['draw_custom_folder']
+_CUSTOM = runpy.run_path(str(Path(__file__).parents[1] / 'custom_folder.py'))
+draw_custom_folder = _CUSTOM['draw_custom_folder']
+TINY = _CUSTOM['TINY_OPTIONS']
 
 PAGE = 'mmseg_incremental/datasets/README.md'
 CONFIG = 'configs/incremental/custom_voc_layout.py'
 NAMES = ['background', 'crack', 'pothole', 'patch', 'manhole', 'marking']
 VOID = 255
-# A small model, 64 pixels in place of 256, two iterations a step.
-TINY = [
-    'pretrained=None', 'model.backbone.widen_factor=0.25',
-    'model.decode_head.in_channels=80', 'model.decode_head.channels=16',
-    'model.data_preprocessor.size=(64,64)',
-    'train_dataloader.dataset.pipeline.2.scale=(512,64)',
-    'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
-    'test_dataloader.dataset.pipeline.1.scale=(512,64)',
-    'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
-    'test_dataloader.num_workers=0', 'train_cfg.max_iters=2',
-    'incremental_step.train_cfg.max_iters=2'
-]
 
 
 @pytest.fixture
@@ -43,19 +31,8 @@ def test_shown_config_is_the_shipped_one(checkout, read_blocks):
     assert read_blocks(PAGE, 'python')[0] == (checkout / CONFIG).read_text()
 
 
-def test_listed_files_exist():
-    page = Path(datasets.__file__).with_name('README.md')
-    rows = [
-        line.split('|')[1] for line in page.read_text().splitlines()
-        if line.startswith('| `')
-    ]
-    names = [name.strip('`') for row in rows for name in row.split()]
-    modules = {
-        path.name + '/' * path.is_dir()
-        for path in page.parent.iterdir()
-        if path.name not in ('__init__.py', '__pycache__', page.name)
-    }
-    assert set(names) == modules
+def test_listed_files_exist(check_listed_files):
+    check_listed_files(PAGE)
 
 
 def test_plan_of_the_shown_config(folder, read_commands, train, capsys):

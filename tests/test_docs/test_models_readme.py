@@ -1,30 +1,14 @@
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmseg.registry import MODELS
 
-from mmseg_incremental import models
 from mmseg_incremental.engine import load_config, run_steps
 
 PAGE = 'mmseg_incremental/models/README.md'
 PARTS = {'ConfidentPseudoLabels', 'MeanAbsoluteGradient'}
-TINY = {
-    'model.data_preprocessor.size': (64, 64),
-    'model.backbone.base_channels': 4,
-    'model.backbone.stem_channels': 4,
-    'model.decode_head.in_channels': 32,
-    'model.decode_head.channels': 8,
-    'scenario.task': '18-2',
-    'num_panel_images': 0,
-    'train_cfg.max_iters': 2,
-    'incremental_step.train_cfg.max_iters': 2,
-    'train_dataloader.batch_size': 4,
-    'train_dataloader.num_workers': 0,
-    'test_dataloader.num_workers': 0,
-}
 
 
 @pytest.fixture
@@ -41,33 +25,13 @@ def written(tmp_path, read_blocks, monkeypatch):
         MODELS.module_dict.pop(name, None)
 
 
-def test_listed_files_exist():
-    page = Path(models.__file__).with_name('README.md')
-    rows = [
-        line.split('|')[1] for line in page.read_text().splitlines()
-        if line.startswith('| `')
-    ]
-    names = [name.strip('`') for row in rows for name in row.split()]
-    modules = {
-        path.name + '/' * path.is_dir()
-        for path in page.parent.iterdir()
-        if path.name not in ('__init__.py', '__pycache__', page.name)
-    }
-    assert set(names) == modules
+def test_listed_files_exist(check_listed_files):
+    check_listed_files(PAGE)
 
 
-def test_added_method_is_run(written, shapes_root):
+def test_added_method_is_run(written, tiny_shapes):
     cfg = load_config(
-        'my_shapes_10-1.py',
-        cfg_options={
-            **TINY, 'data_root': str(shapes_root),
-            **{
-                f'{split}_dataloader.dataset.dataset':
-                dict(num_train=24, num_val=8, size=64)
-                for split in ('train', 'val', 'test')
-            }
-        },
-        work_dir='work')
+        'my_shapes_10-1.py', cfg_options=tiny_shapes, work_dir='work')
     assert PARTS <= set(MODELS.module_dict)
     results = run_steps(cfg)
     assert results['method'] == 'confident' and results['complete']

@@ -18,21 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'tests' / 'configs'
 METHODS = ROOT / 'configs' / '_base_' / 'methods'
 NAMES = sorted(path.stem for path in METHODS.glob('*.py'))
-# A small model on pictures of 64 pixels, two iterations a step.
-TINY = [
-    'pretrained=None', 'model.backbone.widen_factor=0.1',
-    'model.decode_head.in_channels=32', 'model.decode_head.channels=8',
-    'model.data_preprocessor.size=(64,64)',
-    'train_dataloader.dataset.pipeline.2.scale=(512,64)',
-    'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
-    'test_dataloader.dataset.pipeline.1.scale=(512,64)',
-    'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
-    'test_dataloader.num_workers=0', 'train_cfg.max_iters=2',
-    'incremental_step.train_cfg.max_iters=2'
-]
-
-draw_custom_folder = runpy.run_path(str(
-    ROOT / 'tests' / 'custom_folder.py'))['draw_custom_folder']
+_CUSTOM = runpy.run_path(str(ROOT / 'tests' / 'custom_folder.py'))
+draw_custom_folder = _CUSTOM['draw_custom_folder']
+TINY = _CUSTOM['TINY_OPTIONS']
 
 
 @pytest.fixture
