@@ -1,10 +1,10 @@
 from .classifier_growth import GROWABLE_HEADS
 from .classifier_init import CLASSIFIER_INITS
+from .entropy_pseudo_labels import EntropyPseudoLabels
 from .heads import INCREMENTAL_HEADS, IncrementalHeadMixin
 from .importance import (ElasticWeightConsolidation, PathIntegral,
                          RiemannianWalk)
-from .label_completion import (BaseLabelCompleter, CompletedLabels,
-                               EntropyPseudoLabels)
+from .label_completion import BaseLabelCompleter, CompletedLabels
 from .losses import (DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
                      SigmoidCrossEntropyLoss, SigmoidDistillationLoss,
                      UnbiasedCrossEntropyLoss, UnbiasedDistillationLoss)

@@ -8,8 +8,8 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmseg.models.utils import resize
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.models import BaseLabelCompleter, distiller
-from mmseg_incremental.models.label_completion import CompletedLabels
+from mmseg_incremental.models import (BaseLabelCompleter, CompletedLabels,
+                                      distiller)
 from mmseg_incremental.models.losses import (BaseDistillationLoss,
                                              unbiased_cross_entropy)
 

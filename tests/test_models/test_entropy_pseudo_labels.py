@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseLabelCompleter, EntropyPseudoLabels
-from mmseg_incremental.models.label_completion import NUM_BINS
+from mmseg_incremental.models.entropy_pseudo_labels import NUM_BINS
 
 VOID = 255
 MODES = ['official', 'paper']
