@@ -133,10 +133,16 @@ def write_tables() -> None:
 def main() -> None:
     args = parse_args()
     config = address(args.config)
-    entries = [model_entry(args.config, run, args.data) for run in args.runs]
-    for entry in entries:
-        entry['Config'] = config
-        entry['In Collection'] = collection_of(entry['Metadata']['Method'])
+    entries = []
+    for run in args.runs:
+        entry = model_entry(args.config, run, args.data)
+        collection = collection_of(entry['Metadata']['Method'])
+        # Where MMSegmentation's metafiles have it, after the name.
+        entries.append({
+            'Name': entry['Name'],
+            'In Collection': collection,
+            **entry, 'Config': config
+        })
     # Nothing is written unless every run can be.
     for entry in entries:
         save_entry(entry)
