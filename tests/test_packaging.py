@@ -20,6 +20,9 @@ REQUIREMENTS = REPOSITORY / 'requirements'
 CONFIGS = {
     'configs/_base_/a.py': 'a = 1\n',
     'configs/method/b.py': "_base_ = ['../_base_/a.py']\nb = 2\n",
+    # MMEngine looks a config up in the metafiles first.
+    'configs/method/metafile.yml': 'Models: [{Config: configs/method/b.py}]\n',
+    'model-index.yml': 'Import: [configs/method/metafile.yml]\n',
     'tools/train.py': 'pass\n',
     'tools/dist_train.sh': 'true\n',
     'tools/__pycache__/train.pyc': '',
@@ -33,8 +36,7 @@ def tree(tmp_path):
     ignore = shutil.ignore_patterns('__pycache__', '.mim')
     for name in ('mmseg_incremental', 'requirements'):
         shutil.copytree(REPOSITORY / name, tree / name, ignore=ignore)
-    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE',
-                 'model-index.yml'):
+    for name in ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE'):
         shutil.copy(REPOSITORY / name, tree)
     for name, text in CONFIGS.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +71,9 @@ def test_wheel_ships_configs(tree, tmp_path, monkeypatch):
         wheel.extractall(site)
     mim = 'mmseg_incremental/.mim/'
     assert {name
-            for name in names if name.startswith(mim)} == {
-                mim + name
-                for name in ['model-index.yml', *CONFIGS]
-                if 'pycache' not in name
-            }
+            for name in names if name.startswith(mim)
+            } == {mim + name
+                  for name in CONFIGS if 'pycache' not in name}
     assert {name.partition('/')[0]
             for name in names} == {
                 'mmseg_incremental',
