@@ -36,7 +36,7 @@ def to_stock_model(model: ConfigDict) -> ConfigDict:
     model = without_pretrained(model)
     model.type = _STOCK_SEGMENTORS.get(model.type, model.type)
     for key in ('distillation', 'label_completion', 'classifier_init',
-                'norm_eval'):
+                'norm_eval', 'fused_losses'):
         model.pop(key, None)
     for head in head_configs(model):
         _to_stock_head(head)

@@ -33,8 +33,13 @@ class Distiller(nn.ModuleList):
         """frozenset: Fields of :class:`StepOutputs` that any loss reads."""
         return frozenset().union(*(loss.reads for loss in self))
 
-    def forward(self, head: nn.Module, is_last: bool, student: StepOutputs,
-                teacher: StepOutputs, size: Sequence[int]) -> dict:
+    def forward(self,
+                head: nn.Module,
+                is_last: bool,
+                student: StepOutputs,
+                teacher: StepOutputs,
+                size: Sequence[int],
+                done: Optional[BaseDistillationLoss] = None) -> dict:
         """Compare teacher and student at one head.
 
         Args:
@@ -43,23 +48,33 @@ class Distiller(nn.ModuleList):
             student (StepOutputs): Its outputs.
             teacher (StepOutputs): Those of the teacher's head.
             size (Sequence[int]): Height and width of the labels.
+            done (BaseDistillationLoss, optional): One that was computed with
+                the head's own loss and is passed over. Defaults to None.
 
         Returns:
             dict[str, Tensor]: The losses by name.
         """
-        chosen = self._losses_at(head, is_last)
+        chosen = [loss for loss in self.at(head, is_last) if loss is not done]
         if any('seg_logits' in loss.reads for loss in chosen):
             student = _upsample(student, size, head.align_corners)
             teacher = _upsample(teacher, size, head.align_corners)
-        scale = _loss_weight(head)
+        scale = loss_weight_of(head)
         losses = dict()
         for loss in chosen:
             value = scale * loss(student, teacher)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
         return losses
 
-    def _losses_at(self, head: nn.Module,
-                   is_last: bool) -> List[BaseDistillationLoss]:
+    def at(self, head: nn.Module, is_last: bool) -> List[BaseDistillationLoss]:
+        """The losses that apply to a head.
+
+        Args:
+            head (nn.Module): The student's head.
+            is_last (bool): Whether it is the (last) decode head.
+
+        Returns:
+            list[BaseDistillationLoss]: In the order of the config.
+        """
         has_classes = predicts_classes(head)
         return [
             loss for loss in self
@@ -94,8 +109,15 @@ def upsample(logits: Tensor, size: Iterable[int],
         logits, size=tuple(size), mode='bilinear', align_corners=align_corners)
 
 
-def _loss_weight(head: nn.Module) -> float:
-    """Weight of a head's classification, which its distillation shares."""
+def loss_weight_of(head: nn.Module) -> float:
+    """Weight of a head's classification, which its distillation shares.
+
+    Args:
+        head (nn.Module): A decode or auxiliary head.
+
+    Returns:
+        float: The weight.
+    """
     losses = head.loss_decode
     if not isinstance(losses, nn.ModuleList):
         losses = [losses]

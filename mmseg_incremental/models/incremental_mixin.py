@@ -10,6 +10,7 @@ from mmseg_incremental.errors import IncrementalConfigError
 from .classifier_growth import (check_growable, enable_growth, grow_classifier,
                                 predicts_classes)
 from .distiller import Distiller, upsample
+from .fused_head import fuse
 from .losses import StepOutputs
 from .network_outputs import Runs, forward_outputs
 from .step_labels import stack_labels, weighted_pixels, with_labels
@@ -45,6 +46,11 @@ class IncrementalMixin:
             with the same classes, pull the statistics away from those of the
             old ones. The published results of MiB and PLOP do without.
             Defaults to False.
+        fused_losses (bool): Whether cross entropy and output distillation
+            are computed together from the small logits where that is
+            possible, see :func:`fuse`; otherwise by the readable losses on
+            logits of label size, with the same result up to rounding.
+            Defaults to True.
         **kwargs: Arguments of the stock segmentor.
     """
 
@@ -54,9 +60,11 @@ class IncrementalMixin:
                  label_completion: Optional[dict] = None,
                  classifier_init: str = 'background',
                  norm_eval: bool = False,
+                 fused_losses: bool = True,
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.norm_eval = norm_eval
+        self.fused_losses = fused_losses
         for _, head in self.named_heads():
             check_growable(head)
             enable_growth(head, classifier_init)
@@ -147,7 +155,6 @@ class IncrementalMixin:
         """
         if not self.needs_teacher:
             return super().loss(inputs, data_samples)
-        size = data_samples[0].gt_sem_seg.shape
         shared, teacher_runs = self._run_teacher(inputs)
         taught = {run.name: outputs for run, outputs in teacher_runs}
         pixel_weight = None
@@ -159,12 +166,31 @@ class IncrementalMixin:
         _, runs = forward_outputs(self, inputs,
                                   self.distillation.reads | {'logits'})
         for run, outputs in runs:
-            with weighted_pixels(run.head, pixel_weight):
-                head_losses = run.head.loss_by_feat(run.logits, data_samples)
-            head_losses.update(
-                self.distillation(run.head, run.head is self._last_head,
-                                  outputs, taught.get(run.name, shared), size))
+            head_losses = self._head_losses(run.head, outputs,
+                                            taught.get(run.name, shared),
+                                            data_samples, pixel_weight)
             losses.update(add_prefix(head_losses, run.name))
+        return losses
+
+    def _head_losses(self, head: nn.Module, student: StepOutputs,
+                     teacher: StepOutputs, data_samples: SampleList,
+                     pixel_weight: Optional[Tensor]) -> dict:
+        """Classification and distillation at one head."""
+        is_last = head is self._last_head
+        size = data_samples[0].gt_sem_seg.shape
+        fused = self.fused_losses and fuse(
+            head, self.distillation.at(head, is_last),
+            self.teacher.num_classes, pixel_weight is not None)
+        if fused:
+            losses = fused.losses(student, teacher, stack_labels(data_samples),
+                                  pixel_weight)
+        else:
+            with weighted_pixels(head, pixel_weight):
+                losses = head.loss_by_feat(student.logits, data_samples)
+        done = fused.distillation if fused else None
+        losses.update(
+            self.distillation(
+                head, is_last, student, teacher, size, done=done))
         return losses
 
     def observe_labels(self, inputs: Tensor, data_samples: SampleList) -> None:

@@ -82,23 +82,37 @@ class BaseClassificationLoss(nn.Module, metaclass=ABCMeta):
                 there are classes.
         """
         cls_score = full_precision(cls_score)
-        class_weight = self.class_weight
-        if class_weight is not None:
-            num_classes = cls_score.size(1)
-            if len(class_weight) < num_classes:
-                raise IncrementalConfigError(
-                    f'class_weight of {self.loss_name!r} has '
-                    f'{len(class_weight)} entries, but {num_classes} classes '
-                    'are seen; list one weight a class, background first.')
-            class_weight = cls_score.new_tensor(class_weight[:num_classes])
         return self.loss_weight * self.compute(
             cls_score,
             label,
             ignore_index=ignore_index,
-            class_weight=class_weight,
+            class_weight=self.weights_of_classes(cls_score),
             pixel_weight=weight,
             avg_non_ignore=self.avg_non_ignore,
             reduction=reduction_override or 'mean')
+
+    def weights_of_classes(self, logits: Tensor) -> Optional[Tensor]:
+        """Weight of each class seen so far.
+
+        Args:
+            logits (Tensor): In float32 or wider, [B, C, H, W].
+
+        Returns:
+            Tensor, optional: Of shape [C].
+
+        Raises:
+            IncrementalConfigError: If ``class_weight`` has fewer entries than
+                there are classes.
+        """
+        if self.class_weight is None:
+            return None
+        num_classes = logits.size(1)
+        if len(self.class_weight) < num_classes:
+            raise IncrementalConfigError(
+                f'class_weight of {self.loss_name!r} has '
+                f'{len(self.class_weight)} entries, but {num_classes} classes '
+                'are seen; list one weight a class, background first.')
+        return logits.new_tensor(self.class_weight[:num_classes])
 
     def extra_repr(self) -> str:
         """Show what distinguishes this loss when a model is printed."""

@@ -4,7 +4,7 @@ from typing import Optional
 import torch.nn.functional as F
 from torch import Tensor
 
-from .utils import check_same_pixels, full_precision, mean_of_pixels
+from .utils import check_same_pixels, full_precision, num_averaged
 
 
 def sigmoid_cross_entropy(logits: Tensor,
@@ -65,7 +65,7 @@ def sigmoid_cross_entropy(logits: Tensor,
         loss = loss * pixel_weight
     if reduction == 'none':
         return loss
-    return mean_of_pixels(loss, is_ignored, None, avg_non_ignore)
+    return loss.sum() / num_averaged(is_ignored, None, avg_non_ignore)
 
 
 def sigmoid_distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:

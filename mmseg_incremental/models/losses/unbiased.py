@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .utils import check_same_pixels, full_precision, mean_of_pixels
+from .utils import (check_same_pixels, full_precision, num_averaged,
+                    weights_of_labels)
 
 
 def unbiased_cross_entropy(logits: Tensor,
@@ -90,14 +91,14 @@ def unbiased_cross_entropy(logits: Tensor,
 
     label_weight = None
     if class_weight is not None:
-        target = labels.masked_fill(is_background | is_ignored, 0)
-        label_weight = class_weight.to(loss)[target] * ~is_ignored
+        label_weight = weights_of_labels(labels, is_background, is_ignored,
+                                         class_weight.to(loss))
         loss = loss * label_weight
     if pixel_weight is not None:
         loss = loss * pixel_weight
     if reduction == 'none':
         return loss
-    return mean_of_pixels(loss, is_ignored, label_weight, avg_non_ignore)
+    return loss.sum() / num_averaged(is_ignored, label_weight, avg_non_ignore)
 
 
 def unbiased_distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:

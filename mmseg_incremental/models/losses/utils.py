@@ -1,6 +1,6 @@
 import math
 from numbers import Real
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 from torch import Tensor
@@ -65,14 +65,31 @@ def check_same_pixels(logits: Tensor, teacher_logits: Tensor) -> None:
             'the model of the step before.')
 
 
-def mean_of_pixels(loss: Tensor, is_ignored: Tensor,
-                   label_weight: Optional[Tensor],
-                   avg_non_ignore: bool) -> Tensor:
-    """Average the loss of the pixels as mmseg's ``CrossEntropyLoss`` does.
+def weights_of_labels(labels: Tensor, is_background: Tensor,
+                      is_ignored: Tensor, class_weight: Tensor) -> Tensor:
+    """Look up the weight of each pixel's class.
 
     Args:
-        loss (Tensor): Weighted loss of each pixel, 0 where ignored,
+        labels (Tensor): Head indices or the ignored label, [B, H, W].
+        is_background (Tensor): Whether a label counts as background, bool
             [B, H, W].
+        is_ignored (Tensor): Whether a pixel is ignored, bool [B, H, W].
+        class_weight (Tensor): Weight of each class, [C].
+
+    Returns:
+        Tensor: Weights, 0 where ignored, [B, H, W].
+    """
+    target = labels.masked_fill(is_background | is_ignored, 0)
+    return class_weight[target] * ~is_ignored
+
+
+def num_averaged(is_ignored: Tensor, label_weight: Optional[Tensor],
+                 avg_non_ignore: bool) -> Union[Tensor, int]:
+    """What the sum of the pixels' losses is divided by.
+
+    It is that of mmseg's ``CrossEntropyLoss``.
+
+    Args:
         is_ignored (Tensor): Whether a pixel is ignored, bool [B, H, W].
         label_weight (Tensor, optional): Weight of each pixel's class, 0 where
             ignored, [B, H, W].
@@ -80,11 +97,11 @@ def mean_of_pixels(loss: Tensor, is_ignored: Tensor,
             count.
 
     Returns:
-        Tensor: A scalar.
+        Tensor | int: A number, or a scalar of the type of the weights.
     """
     if label_weight is not None:
         eps = torch.finfo(label_weight.dtype).eps
-        return loss.sum() / label_weight.sum().clamp(min=eps)
+        return label_weight.sum().clamp(min=eps)
     if avg_non_ignore:
-        return loss.sum() / (~is_ignored).sum().clamp(min=1)
-    return loss.mean()
+        return (~is_ignored).sum().clamp(min=1)
+    return is_ignored.numel()

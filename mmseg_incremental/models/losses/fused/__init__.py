@@ -1,0 +1,7 @@
+from .losses import FusedLosses, fused_losses, fused_unbiased_loss
+from .objective import Objective, build_objective
+
+__all__ = [
+    'FusedLosses', 'Objective', 'build_objective', 'fused_losses',
+    'fused_unbiased_loss'
+]

@@ -1,0 +1,133 @@
+"""The autograd function that goes over a batch band by band."""
+from typing import Any, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from ..utils import full_precision
+from .bands import Band, BandedLogits, Workspace, cut_into_bands
+from .groups import GroupedBand
+from .objective import Objective
+from .scores import BandBatch, BandScores, score_exactly
+
+
+class FusedBatch(NamedTuple):
+    """What the losses of a batch depend on beside the student.
+
+    Args:
+        labels (Tensor): Channels, [B, H, W].
+        weight (Tensor): Weight of each pixel's cross entropy, [B, H, W].
+        teacher_logits (Tensor, optional): Of shape [B, O, h', w'].
+        teacher_weight (float): Weight of each pixel's distillation.
+        num_old (int): O, the number of old classes with the background.
+        objective (Objective): Which losses.
+        align_corners (bool): As of the head.
+    """
+
+    labels: Tensor
+    weight: Tensor
+    teacher_logits: Optional[Tensor]
+    teacher_weight: float
+    num_old: int
+    objective: Objective
+    align_corners: bool
+
+
+class FusedLoss(torch.autograd.Function):
+    """Both losses and the gradient of their sum in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor,
+                batch: FusedBatch) -> Tuple[Tensor, Tensor, Tensor]:
+        """Compute the losses and, if it is wanted, the gradient.
+
+        Args:
+            ctx (Any): The context.
+            logits (Tensor): Output of the head, [B, C, h, w].
+            batch (FusedBatch): The rest.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Cross entropy and distillation as
+            scalars, and where the label has the highest logit, bool
+            [B, H, W].
+        """
+        losses, is_highest, gradient = _score(logits, batch,
+                                              ctx.needs_input_grad[0])
+        ctx.save_for_backward(logits, gradient)
+        ctx.batch = batch
+        ctx.mark_non_differentiable(is_highest)
+        return losses[0], losses[1], is_highest
+
+    @staticmethod
+    def backward(ctx: Any, cross_entropy: Tensor, distillation: Tensor,
+                 is_highest: Tensor) -> Tuple[Tensor, None]:
+        """Scale the gradient of the sum.
+
+        Where both losses go on with different factors, another pass is
+        needed.
+
+        Raises:
+            RuntimeError: If a graph of the gradient is asked for.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                'the fused losses have no second derivative, but '
+                'create_graph=True asks for it; use the losses on logits of '
+                'label size (model.fused_losses=False).')
+        logits, gradient = ctx.saved_tensors
+        batch = ctx.batch
+        if batch.teacher_logits is not None and not torch.equal(
+                cross_entropy, distillation):
+            batch = batch._replace(
+                weight=batch.weight * cross_entropy,
+                teacher_weight=batch.teacher_weight * float(distillation))
+            return _score(logits, batch, True)[-1].to(logits), None
+        return (gradient * cross_entropy).to(logits), None
+
+
+def _score(logits: Tensor, batch: FusedBatch,
+           needs_gradient: bool) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    """Losses, where the labels are highest, and gradient of a batch."""
+    size = batch.labels.shape[1:]
+    like = full_precision(logits.new_empty(0))
+    student = BandedLogits(logits, size, batch.align_corners)
+    teacher = batch.teacher_logits
+    if teacher is not None:
+        teacher = BandedLogits(teacher, size, batch.align_corners)
+    gradient = torch.zeros_like(
+        logits, dtype=like.dtype) if needs_gradient else None
+    is_highest = torch.empty_like(batch.labels, dtype=torch.bool)
+    losses = logits.new_zeros(2, dtype=torch.float64)
+    space = Workspace(like)
+    for band in cut_into_bands(logits, size):
+        *values, highest, band_gradient = _score_band(student, teacher, space,
+                                                      band, batch,
+                                                      needs_gradient)
+        losses += torch.stack(values)
+        band.of(is_highest).copy_(highest)
+        if needs_gradient:
+            student.pull_back(band, band_gradient, gradient)
+    return losses.to(like.dtype), is_highest, gradient
+
+
+def _score_band(student: BandedLogits, teacher: Optional[BandedLogits],
+                space: Workspace, band: Band, batch: FusedBatch,
+                needs_gradient: bool) -> Tuple:
+    """Both losses, where the labels are highest, and gradient of a band."""
+    band_batch = BandBatch(
+        band.of(batch.labels), band.of(batch.weight), batch.teacher_weight,
+        batch.num_old, batch.objective)
+    logits = student.read(band)
+    grouped = GroupedBand(logits, batch.num_old,
+                          space.take('exp', *logits.shape))
+    groups = batch.objective.groups[:1 if teacher is None else 3]
+    if grouped.vanishes(*groups):
+        return score_exactly(
+            student.read(band), teacher and teacher.read(band), band_batch)
+    scores = BandScores(grouped, band_batch)
+    cross_entropy, highest = scores.score_labels()
+    distillation = torch.zeros_like(cross_entropy)
+    if teacher is not None:
+        distillation = scores.score_teacher(teacher.read(band))
+    gradient = scores.gradient() if needs_gradient else None
+    return cross_entropy, distillation, highest, gradient

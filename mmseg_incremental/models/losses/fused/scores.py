@@ -1,0 +1,133 @@
+"""Cross entropy and distillation of a band, and their gradient."""
+from typing import Dict, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from ..unbiased import unbiased_cross_entropy
+from .groups import ALL, GroupedBand, Groups
+from .objective import Objective
+
+
+class BandBatch(NamedTuple):
+    """What a band is scored by.
+
+    Args:
+        labels (Tensor): Channels, [rows, W].
+        weight (Tensor): Weight of each pixel's cross entropy, [rows, W].
+        teacher_weight (float): Weight of each pixel's distillation.
+        num_old (int): O, the number of old classes with the background.
+        objective (Objective): Which losses.
+    """
+
+    labels: Tensor
+    weight: Tensor
+    teacher_weight: float
+    num_old: int
+    objective: Objective
+
+
+class BandScores:
+    """Both losses of a band, and then their gradient.
+
+    The losses are sums of logarithms of summed exponentials and of logits.
+    The gradient of the former is a factor times the exponential, one factor
+    for each pixel and group of channels; that of the latter is subtracted.
+
+    Args:
+        student (GroupedBand): The student's band; it becomes the gradient.
+        batch (BandBatch): What it is scored by.
+    """
+
+    def __init__(self, student: GroupedBand, batch: BandBatch) -> None:
+        self.student = student
+        self.batch = batch
+        self._teacher: Optional[Tensor] = None
+        self._pulls: Dict[Groups, Tensor] = {}
+
+    def score_labels(self) -> Tuple[Tensor, Tensor]:
+        """Cross entropy.
+
+        Returns:
+            tuple[Tensor, Tensor]: Its sum in float64, and where the label
+            has the highest logit, bool [rows, W].
+        """
+        student, (labels, weight, _, num_old, objective) = (self.student,
+                                                            self.batch)
+        covering = objective.label_background
+        is_covered = labels < objective.num_covered(num_old)
+        logit = student.logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+        is_highest = logit == 0
+        logit = torch.where(is_covered, student.total(covering).log(), logit)
+        covered_weight = weight * is_covered
+        self._pull(ALL, weight)
+        self._pull(covering, -covered_weight)
+        self._label_pull = covered_weight - weight
+        loss = student.total(ALL).log().sub_(logit).mul_(weight)
+        return loss.sum(dtype=torch.float64), is_highest
+
+    def score_teacher(self, logits: Tensor) -> Tensor:
+        """Distillation.
+
+        Args:
+            logits (Tensor): The teacher's band, [rows, O, W]; used up, as
+                are the student's logits.
+
+        Returns:
+            Tensor: Its sum in float64.
+        """
+        student, (_, _, weight, num_old, objective) = self.student, self.batch
+        prob = logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
+        prob.mul_((weight / prob.sum(dim=1)).unsqueeze(1))
+        background, self._teacher = prob[:, 0], prob[:, 1:]
+        self._pull(objective.support, torch.full_like(background, weight))
+        self._pull(objective.teacher_background, -background)
+        loss = student.total(objective.support).log().mul_(weight)
+        loss -= student.total(
+            objective.teacher_background).log().mul_(background)
+        likelihood = student.logits[:, 1:num_old].mul_(self._teacher)
+        return loss.sum(dtype=torch.float64) - likelihood.sum()
+
+    def gradient(self) -> Tensor:
+        """The gradient of both sums for the band's logits, [rows, C, W]."""
+        gradient = self.student.scale(self._pulls)
+        if self._teacher is not None:
+            gradient[:, 1:self.batch.num_old].sub_(self._teacher)
+        return gradient.scatter_add_(1, self.batch.labels.unsqueeze(1),
+                                     self._label_pull.unsqueeze(1))
+
+    def _pull(self, groups: Groups, value: Tensor) -> None:
+        groups = self.student.present(groups)
+        known = self._pulls.get(groups)
+        self._pulls[groups] = value if known is None else known + value
+
+
+@torch.enable_grad()
+def score_exactly(logits: Tensor, teacher_logits: Optional[Tensor],
+                  batch: BandBatch) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Score a band by the readable losses, in which no group vanishes.
+
+    Args:
+        logits (Tensor): The student's band, [rows, C, W].
+        teacher_logits (Tensor, optional): The teacher's, [rows, O, W].
+        batch (BandBatch): What it is scored by.
+
+    Returns:
+        tuple: The sums of both losses, where the label has the highest
+        logit, and the gradient, [rows, C, W].
+    """
+    labels, weight, teacher_weight, num_old, objective = batch
+    logits = logits.detach().unsqueeze(2).requires_grad_()
+    labels = labels.unsqueeze(1)
+    loss = unbiased_cross_entropy(
+        logits, labels, objective.num_covered(num_old), reduction='none')
+    cross_entropy = (loss * weight.unsqueeze(1)).sum()
+    distillation = logits.new_zeros(())
+    if teacher_logits is not None:
+        scale = teacher_weight * num_old * labels.numel()
+        distillation = scale * objective.distillation(
+            logits, teacher_logits.unsqueeze(2))
+    gradient, = torch.autograd.grad(cross_entropy + distillation, logits)
+    is_highest = logits.argmax(dim=1) == labels
+    return (cross_entropy.detach(), distillation.detach(),
+            is_highest.squeeze(1), gradient.squeeze(2))

@@ -1,0 +1,165 @@
+"""Which heads take the fused losses, and that the result stays the same."""
+import pytest
+import torch
+
+from mmseg_incremental.models import (BaseLabelCompleter, CompletedLabels,
+                                      fused_head)
+from mmseg_incremental.models.losses import (UnbiasedCrossEntropyLoss,
+                                             UnbiasedDistillationLoss)
+
+OLD, NEW = 7, 9
+UNCE = dict(type='UnbiasedCrossEntropyLoss', num_old=OLD)
+CE = dict(type='CrossEntropyLoss')
+BCE = dict(type='SigmoidCrossEntropyLoss')
+UNKD = dict(type='UnbiasedDistillationLoss', loss_weight=10.0)
+KD = dict(type='DistillationLoss', loss_weight=100.0)
+BCE_KD = dict(type='SigmoidDistillationLoss')
+POD = dict(type='LocalPODLoss')
+SAMPLER = dict(type='OHEMPixelSampler', thresh=0.9, min_kept=20)
+
+
+class Halves(BaseLabelCompleter):
+    """Weigh every second pixel by a half."""
+
+    def complete(self, labels, teacher_logits):
+        weight = torch.ones(labels.shape)
+        weight[..., ::2] = 0.5
+        return CompletedLabels(labels, weight)
+
+
+@pytest.fixture
+def pair(build_model, head_cfg):
+    """Two students of one teacher, with and without the fused losses."""
+
+    def build(loss, distillation=(), completion=False, **head):
+
+        def heads(num_classes, loss):
+            common = dict(num_classes=num_classes, loss_decode=loss, **head)
+            return dict(
+                decode_head=head_cfg('ASPPHead', dilations=(1, 2), **common),
+                auxiliary_head=head_cfg(
+                    **{
+                        **common, 'loss_decode': dict(loss, loss_weight=0.4)
+                    }))
+
+        teacher = build_model(**heads(OLD, CE))
+        students = []
+        for fused in (True, False):
+            torch.manual_seed(1)
+            student = build_model(
+                **heads(NEW, loss),
+                distillation=list(distillation),
+                fused_losses=fused)
+            student.set_teacher(teacher)
+            student.label_completion = Halves() if completion else None
+            students.append(student.eval())
+        return students
+
+    return build
+
+
+@pytest.fixture
+def num_fused(monkeypatch):
+    """How often the fused losses were called."""
+    calls = []
+    fused_losses = fused_head.fused_losses
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return fused_losses(*args, **kwargs)
+
+    monkeypatch.setattr(fused_head, 'fused_losses', counted)
+    return lambda: len(calls)
+
+
+def losses_and_gradients(model, *batch):
+    losses = model.loss(*batch)
+    model.parse_losses(losses)[0].backward()
+    gradients = {
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
+    }
+    return {**losses, **gradients}
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('loss, distillation, completion', [
+    (UNCE, [UNKD], False),
+    (UNCE, [UNKD, POD], False),
+    (UNCE, [KD], False),
+    (UNCE, [POD], False),
+    (dict(UNCE, avg_non_ignore=True), [UNKD], False),
+    (dict(UNCE, class_weight=[1. + c for c in range(12)]), [UNKD], False),
+    (CE, [KD], False),
+    (CE, [UNKD], False),
+    (CE, [POD], True),
+    (CE, [KD, POD], True),
+    (dict(CE, avg_non_ignore=True), [KD], False),
+    (dict(CE, class_weight=[1. + c for c in range(NEW)]), [KD], True),
+])
+def test_fused(loss, distillation, completion, align_corners, pair, images,
+               data_samples, num_fused):
+    fused, readable = pair(
+        loss, distillation, completion, align_corners=align_corners)
+    batch = images, data_samples((0, 0, 0, 3, 7, 8, 255))
+    result = losses_and_gradients(fused, *batch)
+    assert num_fused() == 2
+    expected = losses_and_gradients(readable, *batch)
+    assert num_fused() == 2
+    assert list(result) == list(expected)
+    for key, value in result.items():
+        torch.testing.assert_close(value, expected[key], msg=key)
+
+
+@pytest.mark.parametrize('loss, distillation, head', [
+    (CE, [dict(KD, loss_weight=0.0)], {}),
+    (CE, [POD], {}),
+    (CE, [KD, UNKD], {}),
+    (CE, [BCE_KD], {}),
+    (BCE, [BCE_KD], {}),
+    (dict(CE, use_sigmoid=True), [KD], {}),
+    (dict(UNCE, num_old=3), [UNKD], {}),
+    (UNCE, [UNKD], dict(sampler=SAMPLER)),
+])
+def test_not_fused(loss, distillation, head, pair, images, data_samples,
+                   num_fused):
+    model, readable = pair(loss, distillation, **head)
+    batch = images, data_samples()
+    result = losses_and_gradients(model, *batch)
+    assert num_fused() == 0
+    for key, value in losses_and_gradients(readable, *batch).items():
+        assert torch.equal(result[key], value), key
+
+
+def test_subclass_of_a_loss_is_not_fused(pair, images, data_samples,
+                                         num_fused):
+    """It may compute anything."""
+
+    class Loss(UnbiasedCrossEntropyLoss):
+        pass
+
+    class Distillation(UnbiasedDistillationLoss):
+        pass
+
+    model, _ = pair(UNCE)
+    model.distillation.append(Distillation())
+    model.loss(images, data_samples())
+    model.distillation[0] = UnbiasedDistillationLoss()
+    model.decode_head.loss_decode = Loss(num_old=OLD)
+    model.auxiliary_head.loss_decode = Loss(num_old=OLD)
+    model.loss(images, data_samples())
+    assert num_fused() == 0
+
+
+def test_short_class_weight_is_refused(pair, images, data_samples):
+    model, _ = pair(dict(UNCE, class_weight=[1.0] * 8), [UNKD])
+    with pytest.raises(ValueError, match='has 8 entries, but 9 classes'):
+        model.loss(images, data_samples())
+
+
+def test_accuracy_where_all_is_ignored(pair, images, data_samples):
+    fused, readable = pair(UNCE, [UNKD])
+    batch = images, data_samples((255, ))
+    torch.testing.assert_close(
+        fused.loss(*batch)['decode.acc_seg'],
+        readable.loss(*batch)['decode.acc_seg'])

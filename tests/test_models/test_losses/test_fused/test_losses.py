@@ -1,0 +1,300 @@
+"""The fused losses against the formulas, pixel by pixel, in float64."""
+from itertools import product
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmseg_incremental.models.losses import (fused_unbiased_loss,
+                                             unbiased_cross_entropy,
+                                             unbiased_distillation)
+from mmseg_incremental.models.losses.fused import (bands, build_objective,
+                                                   fused_losses)
+
+# B, C, O, (h, w), (h', w'), (H, W)
+SHAPES = [
+    (1, 2, 1, (2, 3), (2, 3), (5, 7)),
+    (2, 5, 3, (3, 2), (3, 2), (6, 4)),
+    (2, 5, 3, (2, 4), (3, 2), (5, 6)),
+    (1, 6, 5, (1, 1), (1, 1), (3, 4)),
+    (2, 4, 4, (2, 2), (2, 2), (4, 3)),
+    (2, 5, 2, (4, 5), (4, 5), (4, 5)),
+    (1, 5, 2, (7, 9), (4, 5), (4, 5)),
+]
+WEIGHT = 10.0
+
+
+def draw(shape, scale=3, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(shape, dtype=torch.float64, generator=generator)
+    return (scale * drawn).to(dtype)
+
+
+def draw_batch(batch, num_classes, num_old, low, teacher_low, size, **kwargs):
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(
+        0, num_classes + 1, (batch, *size), generator=generator)
+    labels[labels == num_classes] = 255
+    return (draw((batch, num_classes, *low), **kwargs), labels,
+            draw((batch, num_old, *teacher_low), seed=2, **kwargs))
+
+
+def upsample(logits, size, align_corners=False):
+    return F.interpolate(
+        logits, size, mode='bilinear', align_corners=align_corners)
+
+
+def slow_losses(logits, labels, teacher_logits, unbiased_labels,
+                unbiased_teacher):
+    """Both losses of logits of label size, a pixel after the other."""
+    num_classes, num_old = logits.size(1), teacher_logits.size(1)
+    covered = range(num_old if unbiased_labels else 1)
+    cross_entropy = distillation = 0. * logits.sum()
+    for b, h, w in product(*map(range, labels.shape)):
+        prob = logits[b, :, h, w].softmax(dim=0)
+        label = int(labels[b, h, w])
+        if label != 255:
+            target = sum(prob[c] for c in covered) \
+                if label in covered else prob[label]
+            cross_entropy = cross_entropy - target.log()
+        teacher_prob = teacher_logits[b, :, h, w].softmax(dim=0)
+        background = [0, *range(num_old, num_classes)]
+        if not unbiased_teacher:
+            prob = logits[b, :num_old, h, w].softmax(dim=0)
+            background = [0]
+        for c in range(num_old):
+            merged = sum(prob[k] for k in (background if c == 0 else [c]))
+            distillation = distillation - teacher_prob[c] * merged.log()
+    count = labels.numel()
+    return cross_entropy / count, WEIGHT * distillation / (num_old * count)
+
+
+def value_and_grad(function, logits, *args, factors=(1., 1.)):
+    logits = logits.detach().clone().requires_grad_()
+    losses = function(logits, *args)[:2]
+    total = sum(factor * loss for factor, loss in zip(factors, losses))
+    total.backward()
+    return [loss.detach() for loss in losses], logits.grad
+
+
+def assert_equal(result, expected, **tolerance):
+    for one, other in zip((*result[0], result[1]),
+                          (*expected[0], expected[1])):
+        torch.testing.assert_close(one, other, check_dtype=False, **tolerance)
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('unbiased_labels', [False, True])
+@pytest.mark.parametrize('unbiased_teacher', [False, True])
+@pytest.mark.parametrize('shapes', SHAPES)
+def test_reference(shapes, unbiased_teacher, unbiased_labels, align_corners):
+    logits, labels, teacher_logits = draw_batch(*shapes)
+
+    def slow(logits, labels, teacher_logits):
+        size = labels.shape[1:]
+        return slow_losses(
+            upsample(logits, size, align_corners), labels,
+            upsample(teacher_logits, size, align_corners), unbiased_labels,
+            unbiased_teacher)
+
+    def fused(logits, labels, teacher_logits):
+        return fused_losses(
+            logits,
+            labels,
+            build_objective(unbiased_labels, unbiased_teacher),
+            teacher_logits.size(1),
+            teacher_logits=teacher_logits,
+            distill_weight=WEIGHT,
+            align_corners=align_corners)
+
+    batch = (logits, labels, teacher_logits)
+    assert_equal(
+        value_and_grad(fused, *batch),
+        value_and_grad(slow, *batch),
+        rtol=1e-9,
+        atol=1e-9)
+
+
+def readable(logits, labels, teacher_logits):
+    """Both losses of MiB by the readable functions."""
+    size = labels.shape[1:]
+    logits = upsample(logits, size)
+    teacher_logits = upsample(teacher_logits, size)
+    return (unbiased_cross_entropy(logits, labels, teacher_logits.size(1)),
+            WEIGHT * unbiased_distillation(logits, teacher_logits))
+
+
+@pytest.mark.parametrize('factors', [(0.3, 2.0), (1., 0.), (0., 1.),
+                                     (-2., -2.)])
+def test_each_loss_has_its_own_gradient(factors):
+    batch = draw_batch(*SHAPES[2])
+    assert_equal(
+        value_and_grad(fused_unbiased_loss, *batch, factors=factors),
+        value_and_grad(readable, *batch, factors=factors))
+
+
+def test_without_teacher():
+    logits, labels, _ = draw_batch(*SHAPES[1])
+    logits.requires_grad_()
+    cross_entropy, distillation = fused_unbiased_loss(logits, labels)
+    expected = F.cross_entropy(
+        upsample(logits, labels.shape[1:]),
+        labels,
+        ignore_index=255,
+        reduction='none').mean()
+    torch.testing.assert_close(cross_entropy, expected)
+    assert distillation == 0
+    gradients = [
+        torch.autograd.grad(loss, logits, retain_graph=True)[0]
+        for loss in (cross_entropy + distillation, expected)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize('avg_non_ignore', [False, True])
+@pytest.mark.parametrize('weighted_classes', [False, True])
+@pytest.mark.parametrize('weighted_pixels', [False, True])
+def test_weights(weighted_pixels, weighted_classes, avg_non_ignore):
+    logits, labels, _ = draw_batch(*SHAPES[1])
+    options = dict(avg_non_ignore=avg_non_ignore)
+    if weighted_classes:
+        options['class_weight'] = torch.linspace(0.5, 2, 5).double()
+    if weighted_pixels:
+        options['pixel_weight'] = torch.linspace(0, 1, labels.numel()).view(
+            labels.shape).double()
+
+    def fused(logits):
+        return fused_losses(
+            logits,
+            labels,
+            build_objective(True, True),
+            num_old=3,
+            loss_weight=0.4,
+            **options)
+
+    def slow(logits):
+        size = labels.shape[1:]
+        return 0.4 * unbiased_cross_entropy(
+            upsample(logits, size), labels, 3, **options), torch.zeros(())
+
+    assert_equal(value_and_grad(fused, logits), value_and_grad(slow, logits))
+
+
+def test_all_ignored():
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    losses, gradient = value_and_grad(
+        fused_unbiased_loss,
+        logits,
+        torch.full_like(labels, 255),
+        teacher_logits,
+        factors=(1., 0.))
+    assert losses[0] == 0
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('scale', [1e2, 1e4])
+def test_extreme_logits(scale, dtype):
+    batch = draw_batch(*SHAPES[1], scale=scale, dtype=dtype)
+    result = value_and_grad(fused_unbiased_loss, *batch)
+    assert result[1].isfinite().all()
+    assert_equal(result, value_and_grad(readable, *batch))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1], dtype=dtype)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses, gradient = value_and_grad(fused_unbiased_loss, logits, labels,
+                                          teacher_logits)
+    assert losses[0].dtype == torch.float32 and gradient.dtype == dtype
+    expected = value_and_grad(readable, logits.float(), labels,
+                              teacher_logits.float())
+    assert_equal((losses, gradient.float()), (expected[0], expected[1]),
+                 rtol=torch.finfo(dtype).eps,
+                 atol=1e-5)
+
+
+def test_channels_last_input_gives_channels_last_gradient():
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    result = value_and_grad(fused_unbiased_loss, logits, labels,
+                            teacher_logits)
+    logits = logits.to(memory_format=torch.channels_last)
+    other = value_and_grad(fused_unbiased_loss, logits, labels, teacher_logits)
+    assert other[1].is_contiguous(memory_format=torch.channels_last)
+    assert_equal(other, result, rtol=0, atol=0)
+
+
+def test_size_of_the_bands(monkeypatch):
+    batch = draw_batch(2, 5, 3, (4, 5), (4, 5), (16, 20), dtype=torch.float32)
+    whole = value_and_grad(fused_unbiased_loss, *batch)
+    again = value_and_grad(fused_unbiased_loss, *batch)
+    assert_equal(again, whole, rtol=0, atol=0)
+    for numel in (1, 5 * 20 * 3, 5 * 20 * 10):
+        monkeypatch.setattr(bands, 'BAND_NUMEL', numel)
+        assert_equal(value_and_grad(fused_unbiased_loss, *batch), whole)
+
+
+class Largest(TorchDispatchMode):
+    """Records the size of the largest tensor that an operation returns."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numel = max(self.numel, result.numel())
+        return result
+
+
+def test_logits_of_label_size_are_never_built(monkeypatch):
+    logits, labels, teacher_logits = draw_batch(2, 9, 5, (4, 4), (4, 4),
+                                                (32, 32))
+    monkeypatch.setattr(bands, 'BAND_NUMEL', 9 * 32 * 4)
+    with Largest() as largest:
+        value_and_grad(fused_unbiased_loss, logits, labels, teacher_logits)
+    assert largest.numel == labels.numel()
+
+
+def test_where_labels_are_highest():
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    losses = fused_losses(
+        logits,
+        labels,
+        build_objective(True, True),
+        3,
+        teacher_logits=teacher_logits)
+    predicted = upsample(logits, labels.shape[1:]).argmax(dim=1)
+    assert torch.equal(losses.is_highest, predicted == labels)
+    assert losses.is_highest.any()
+
+
+def test_second_derivative_is_refused():
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    logits.requires_grad_()
+    loss = sum(fused_unbiased_loss(logits, labels, teacher_logits))
+    with pytest.raises(RuntimeError, match='no second derivative'):
+        torch.autograd.grad(loss, logits, create_graph=True)
+
+
+@pytest.mark.parametrize('label', [5, -1, 254])
+def test_unknown_label_is_refused(label):
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    labels[0, 1, 1] = label
+    with pytest.raises(RuntimeError, match='out of bounds'):
+        fused_unbiased_loss(logits, labels, teacher_logits)
+
+
+def test_other_batch_is_refused():
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    with pytest.raises(ValueError, match='2, 2 and 1 images'):
+        fused_unbiased_loss(logits, labels, teacher_logits[:1])
+    with pytest.raises(ValueError, match='2, 1 and 2 images'):
+        fused_unbiased_loss(logits, labels[:1], teacher_logits)
+
+
+def test_more_old_classes_than_classes_are_refused():
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    with pytest.raises(ValueError, match='between 1 and the 2 channels'):
+        fused_unbiased_loss(logits[:, :2], labels, teacher_logits)
