@@ -15,22 +15,38 @@ class FusedBatch(NamedTuple):
     """What the losses of a batch depend on beside the student.
 
     Args:
-        labels (Tensor): Channels, [B, H, W].
-        weight (Tensor): Weight of each pixel's cross entropy, [B, H, W].
+        labels (Tensor): Channels or ``ignore_index``, [B, H, W].
+        weight (Tensor, optional): Weight of each pixel's cross entropy,
+            [B, H, W].
+        factor (Tensor): Weight of all of them, a scalar.
         teacher_logits (Tensor, optional): Of shape [B, O, h', w'].
         teacher_weight (float): Weight of each pixel's distillation.
         num_old (int): O, the number of old classes with the background.
         objective (Objective): Which losses.
         align_corners (bool): As of the head.
+        ignore_index (int): Label that has no cross entropy.
     """
 
     labels: Tensor
-    weight: Tensor
+    weight: Optional[Tensor]
+    factor: Tensor
     teacher_logits: Optional[Tensor]
     teacher_weight: float
     num_old: int
     objective: Objective
     align_corners: bool
+    ignore_index: int
+
+    def at(self, band: Band) -> BandBatch:
+        """What a band is scored by."""
+        labels = band.of(self.labels)
+        is_ignored = labels == self.ignore_index
+        weight = ~is_ignored * self.factor
+        if self.weight is not None:
+            weight = weight * band.of(self.weight)
+        return BandBatch(
+            labels.masked_fill(is_ignored, 0), weight, self.teacher_weight,
+            self.num_old, self.objective)
 
 
 class FusedLoss(torch.autograd.Function):
@@ -79,7 +95,7 @@ class FusedLoss(torch.autograd.Function):
         if batch.teacher_logits is not None and not torch.equal(
                 cross_entropy, distillation):
             batch = batch._replace(
-                weight=batch.weight * cross_entropy,
+                factor=batch.factor * cross_entropy,
                 teacher_weight=batch.teacher_weight * float(distillation))
             return _score(logits, batch, True)[-1].to(logits), None
         return (gradient * cross_entropy).to(logits), None
@@ -100,13 +116,14 @@ def _score(logits: Tensor, batch: FusedBatch,
     losses = logits.new_zeros(2, dtype=torch.float64)
     space = Workspace(like)
     for band in cut_into_bands(logits, size):
-        *values, highest, band_gradient = _score_band(student, teacher, space,
-                                                      band, batch,
-                                                      needs_gradient)
+        with torch.autocast(logits.device.type, enabled=False):
+            *values, highest, band_gradient = _score_band(
+                student, teacher, space, band, batch, needs_gradient)
+            if needs_gradient:
+                student.pull_back(band, band_gradient, gradient)
         losses += torch.stack(values)
-        band.of(is_highest).copy_(highest)
-        if needs_gradient:
-            student.pull_back(band, band_gradient, gradient)
+        band.of(is_highest).copy_(
+            highest & (band.of(batch.labels) != batch.ignore_index))
     return losses.to(like.dtype), is_highest, gradient
 
 
@@ -114,9 +131,7 @@ def _score_band(student: BandedLogits, teacher: Optional[BandedLogits],
                 space: Workspace, band: Band, batch: FusedBatch,
                 needs_gradient: bool) -> Tuple:
     """Both losses, where the labels are highest, and gradient of a band."""
-    band_batch = BandBatch(
-        band.of(batch.labels), band.of(batch.weight), batch.teacher_weight,
-        batch.num_old, batch.objective)
+    band_batch = batch.at(band)
     logits = student.read(band)
     grouped = GroupedBand(logits, batch.num_old,
                           space.take('exp', *logits.shape))

@@ -1,7 +1,6 @@
 """Cross entropy and distillation from the head's own, small logits."""
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple, Union
 
-import torch
 from torch import Tensor
 
 from ..utils import full_precision, num_averaged, weights_of_labels
@@ -112,34 +111,31 @@ def fused_losses(logits: Tensor,
         FusedLosses: Both losses, weighted.
     """
     _check(logits, labels, teacher_logits, num_old)
-    is_ignored = labels == ignore_index
-    weight = _pixel_weight(labels, is_ignored, objective.num_covered(num_old),
-                           class_weight, avg_non_ignore,
-                           full_precision(logits.new_empty(0)))
+    like = full_precision(logits.new_empty(0))
+    weight, count = _weights(labels, labels == ignore_index,
+                             objective.num_covered(num_old), class_weight,
+                             avg_non_ignore, like)
     if pixel_weight is not None:
-        weight = weight * pixel_weight
+        weight = pixel_weight if weight is None else weight * pixel_weight
     batch = FusedBatch(
-        labels.masked_fill(is_ignored, 0), weight * loss_weight,
+        labels, weight,
+        like.new_tensor(loss_weight) / count,
         None if teacher_logits is None else teacher_logits.detach(),
         distill_weight / (num_old * labels.numel()), num_old, objective,
-        align_corners)
-    with torch.autocast(logits.device.type, enabled=False):
-        losses = FusedLosses(*FusedLoss.apply(logits, batch))
-    return losses._replace(is_highest=losses.is_highest & ~is_ignored)
+        align_corners, ignore_index)
+    return FusedLosses(*FusedLoss.apply(logits, batch))
 
 
-def _pixel_weight(labels: Tensor, is_ignored: Tensor, num_covered: int,
-                  class_weight: Optional[Tensor], avg_non_ignore: bool,
-                  like: Tensor) -> Tensor:
-    """Factor of each pixel in the mean, 0 where ignored, [B, H, W]."""
-    weight = (~is_ignored).to(like)
-    label_weight = None
+def _weights(labels: Tensor, is_ignored: Tensor, num_covered: int,
+             class_weight: Optional[Tensor], avg_non_ignore: bool,
+             like: Tensor) -> Tuple[Optional[Tensor], Union[Tensor, int]]:
+    """Weight of each pixel's class, and what the sum is divided by."""
+    weight = None
     if class_weight is not None:
         is_background = (labels >= 0) & (labels < num_covered) & ~is_ignored
-        weight = label_weight = weights_of_labels(labels, is_background,
-                                                  is_ignored,
-                                                  class_weight.to(like))
-    return weight / num_averaged(is_ignored, label_weight, avg_non_ignore)
+        weight = weights_of_labels(labels, is_background, is_ignored,
+                                   class_weight.to(like))
+    return weight, num_averaged(is_ignored, weight, avg_non_ignore)
 
 
 def _check(logits: Tensor, labels: Tensor, teacher_logits: Optional[Tensor],

@@ -1,0 +1,126 @@
+"""What all benchmarks measure with."""
+import gc
+import os
+import os.path as osp
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
+
+import mmcv
+import mmengine
+import mmseg
+import numpy as np
+import torch
+from mmengine.device import get_device
+
+import mmseg_incremental
+
+
+def alternate(sides: Dict[str, Callable[[], Any]],
+              repeats: int) -> Dict[str, np.ndarray]:
+    """Time functions in turns.
+
+    Args:
+        sides (dict[str, Callable]): The functions by name.
+        repeats (int): How often each is timed, after two calls that are not.
+
+    Returns:
+        dict[str, np.ndarray]: Milliseconds of every timed call.
+    """
+    times: Dict[str, List[float]] = {name: [] for name in sides}
+    for function in [*sides.values()] * 2:
+        function()
+    gc.collect()
+    for repeat in range(repeats):
+        # Back and forth, so that a machine that slows down favours no side.
+        order = list(sides) if repeat % 2 == 0 else list(sides)[::-1]
+        for name in order:
+            _synchronize()
+            start = time.perf_counter()
+            sides[name]()
+            _synchronize()
+            times[name].append(1000 * (time.perf_counter() - start))
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def _synchronize() -> None:
+    if get_device() == 'cuda':
+        torch.cuda.synchronize()
+
+
+def peak_memory(build: Callable[..., Callable[[], Any]], small: Sequence[Any],
+                args: Sequence[Any]) -> float:
+    """Most memory that a function takes beyond its inputs.
+
+    It runs in a process of its own, whose memory nothing else has touched,
+    after a small call that has the libraries loaded.
+
+    Args:
+        build (Callable): Makes the inputs and returns the function; it is
+            importable by name.
+        small (Sequence): Its arguments for little work.
+        args (Sequence): Its arguments.
+
+    Returns:
+        float: MiB.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
+        return pool.submit(_measure, build, small, args,
+                           torch.get_num_threads()).result()
+
+
+def _measure(build: Callable, small: Sequence[Any], args: Sequence[Any],
+             num_threads: int) -> float:
+    torch.set_num_threads(num_threads)
+    build(*small)()
+    function = build(*args)
+    if get_device() == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    Path('/proc/self/clear_refs').write_text('5')
+    before = _status('VmRSS')
+    function()
+    return (_status('VmHWM') - before) / 1024
+
+
+def _status(key: str) -> int:
+    """A number of kilobytes that Linux knows about this process."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if key in line)
+
+
+def markdown_table(header: Sequence[str],
+                   rows: Sequence[Sequence[str]]) -> str:
+    """A table for benchmarks/README.md."""
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def describe_machine() -> str:
+    """Say where the times were taken."""
+    versions = ', '.join(f'{package.__name__} {package.__version__}'
+                         for package in (torch, mmengine, mmcv, mmseg,
+                                         mmseg_incremental))
+    device = get_device()
+    if device == 'cuda':
+        device = torch.cuda.get_device_name()
+    return '\n'.join([
+        f'- CPU: {_cpu_name()}, {os.cpu_count()} cores; device: {device}',
+        f'- Threads of torch: {torch.get_num_threads()}',
+        f'- Python {platform.python_version()}, {versions}'
+    ])
+
+
+def _cpu_name() -> str:
+    """Name of the processor, which Python itself does not know on Linux."""
+    if osp.isfile('/proc/cpuinfo'):
+        with open('/proc/cpuinfo', encoding='utf-8') as file:
+            for line in file:
+                if line.startswith('model name'):
+                    return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()
