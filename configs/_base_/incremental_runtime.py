@@ -14,3 +14,5 @@ resume = False
 randomness = dict(seed=42)
 # Each step is evaluated at its end, over all seen classes.
 validate_during_step = False
+# The teacher needs no gradient: see TeacherSnapshotHook for what that allows.
+teacher = dict(fold_batch_norm=True, dtype=None, compile=False)

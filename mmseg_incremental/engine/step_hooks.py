@@ -4,11 +4,14 @@ from typing import List
 
 from mmengine.config import Config, ConfigDict
 
+from mmseg_incremental.errors import IncrementalConfigError, close_match
+from mmseg_incremental.models.teacher import dtype_of_teacher
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .step_model import method_name
 
 FINAL_CHECKPOINT = 'final.pth'
 IMPORTANCE_FILE = 'importance.pth'
+TEACHER_KEYS = ('fold_batch_norm', 'dtype', 'compile')
 
 
 def step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
@@ -42,6 +45,29 @@ def step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
     return [ConfigDict(hook) for hook in hooks]
 
 
+def teacher_options(cfg: Config) -> dict:
+    """How the teacher of a run is to be run.
+
+    Args:
+        cfg (Config): Config of the run.
+
+    Returns:
+        dict: Its key "teacher", arguments of ``TeacherSnapshotHook``.
+
+    Raises:
+        IncrementalConfigError: If something in it is unknown.
+    """
+    options = cfg.get('teacher') or {}
+    for key, value in options.items():
+        if key not in TEACHER_KEYS:
+            raise IncrementalConfigError(
+                f'teacher.{key}={value!r} is unknown'
+                f'{close_match(key, TEACHER_KEYS)}; allowed are '
+                f'{", ".join(TEACHER_KEYS)}.')
+    dtype_of_teacher(options.get('dtype'))
+    return options
+
+
 def later_step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
                      step: int, folder: str,
                      teacher: ConfigDict) -> List[ConfigDict]:
@@ -66,7 +92,8 @@ def later_step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
             dict(
                 type='TeacherSnapshotHook',
                 model=teacher,
-                checkpoint=checkpoint))
+                checkpoint=checkpoint,
+                **teacher_options(cfg)))
     if method.get('label_completion'):
         hooks.append(dict(type='LabelCompletionHook'))
     if method.get('weight_regularizers'):

@@ -14,6 +14,7 @@ from .fused_head import fuse
 from .losses import StepOutputs
 from .network_outputs import Runs, forward_outputs
 from .step_labels import stack_labels, weighted_pixels, with_labels
+from .teacher import precision
 
 
 class IncrementalMixin:
@@ -72,6 +73,7 @@ class IncrementalMixin:
         self.label_completion = label_completion and MODELS.build(
             label_completion)
         self.teacher: Optional[IncrementalMixin] = None
+        self.teacher_dtype: Optional[torch.dtype] = None
 
     def train(self, mode: bool = True) -> 'IncrementalMixin':
         """Change the mode of all modules but frozen BatchNorm layers.
@@ -104,7 +106,9 @@ class IncrementalMixin:
                 heads.append((name, head))
         return heads
 
-    def set_teacher(self, teacher: 'IncrementalMixin') -> None:
+    def set_teacher(self,
+                    teacher: 'IncrementalMixin',
+                    dtype: Optional[torch.dtype] = None) -> None:
         """Take the frozen model of the step before.
 
         It stays outside the modules, so that state dict, optimizer, DDP, EMA
@@ -112,9 +116,12 @@ class IncrementalMixin:
 
         Args:
             teacher (IncrementalMixin): A model with the old classes.
+            dtype (torch.dtype, optional): What it computes in, by
+                autocasting. Defaults to None, as the student.
         """
         teacher.eval().requires_grad_(False)
         object.__setattr__(self, 'teacher', teacher)
+        self.teacher_dtype = dtype
 
     def grow_state_dict(self, state_dict: dict, source: Sequence[str],
                         target: Sequence[str]) -> None:
@@ -203,7 +210,7 @@ class IncrementalMixin:
         _, runs = self._run_teacher(inputs)
         self.label_completion.observe(*self._labels(data_samples, runs))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _run_teacher(self, inputs: Tensor) -> Tuple[StepOutputs, Runs]:
         """What :func:`forward_outputs` gives for the teacher."""
         if self.teacher is None:
@@ -214,7 +221,8 @@ class IncrementalMixin:
         reads = self.distillation.reads
         if self.label_completion is not None:
             reads |= {'logits'}
-        return forward_outputs(self.teacher, inputs, reads)
+        with precision(inputs.device.type, self.teacher_dtype):
+            return forward_outputs(self.teacher, inputs, reads)
 
     def _labels(self, data_samples: SampleList,
                 teacher_runs: Runs) -> Tuple[Tensor, Tensor]:

@@ -26,8 +26,7 @@ class IncrementalEncoderDecoder(IncrementalMixin, EncoderDecoder):
         """
         outputs = [('decode', self.decode_head)] + _auxiliary(self)
         return [
-            HeadOutput(name, head, head.forward(features))
-            for name, head in outputs
+            HeadOutput(name, head, head(features)) for name, head in outputs
         ]
 
 
@@ -53,10 +52,10 @@ class IncrementalCascadeEncoderDecoder(IncrementalMixin,
         outputs: List[HeadOutput] = []
         for i, head in enumerate(self.decode_head):
             previous = (outputs[-1].logits, ) if outputs else ()
-            logits = head.forward(features, *previous)
+            logits = head(features, *previous)
             outputs.append(HeadOutput(f'decode_{i}', head, logits))
         return outputs + [
-            HeadOutput(name, head, head.forward(features))
+            HeadOutput(name, head, head(features))
             for name, head in _auxiliary(self)
         ]
 

@@ -47,6 +47,9 @@ def test_model_that_works(tiny_cfg, tmp_path):
      'label_completion=.* is not a dict with the key "type"'),
     ({'method.label_completion': dict(type='EntropyPseudoLabels')},
      "label_completion='EntropyPseudoLabels' has no effect beside"),
+    ({'teacher.fold': True},
+     r"teacher.fold=True is unknown \(did you mean 'fold_batch_norm'\?\)"),
+    ({'teacher.dtype': 'int8'}, "teacher.dtype='int8' is unknown.*bfloat16"),
 ])  # yapf: disable
 def test_model_that_does_not(tiny_cfg, tmp_path, options, message):
     with pytest.raises(IncrementalConfigError, match=message):

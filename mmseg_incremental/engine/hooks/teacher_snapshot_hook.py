@@ -1,4 +1,4 @@
-from typing import List
+from typing import List, Optional, Union
 
 import torch
 from mmengine.hooks import Hook
@@ -6,6 +6,9 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS, MODELS
 from torch import nn
 
+from mmseg_incremental.models.teacher import (compile_teacher,
+                                              dtype_of_teacher,
+                                              fold_batch_norm)
 from ..checkpoints import check_fit, read_checkpoint
 from ..distributed import unwrap_model
 
@@ -22,11 +25,29 @@ class TeacherSnapshotHook(Hook):
     Args:
         model (dict): Model config of the step before.
         checkpoint (str): Its final checkpoint, which must fit exactly.
+        fold_batch_norm (bool): Whether its BatchNorm layers are put into the
+            convolutions before them, with the same result up to rounding.
+            Defaults to True.
+        dtype (str, optional): 'bfloat16' or 'float16' to let it compute in
+            that type, whatever the student computes in. Defaults to None.
+        compile (bool | dict): Whether ``torch.compile`` is applied to it, or
+            the arguments of that. Defaults to False.
+
+    Raises:
+        IncrementalConfigError: If ``dtype`` is unknown.
     """
 
-    def __init__(self, model: dict, checkpoint: str) -> None:
+    def __init__(self,
+                 model: dict,
+                 checkpoint: str,
+                 fold_batch_norm: bool = True,
+                 dtype: Optional[str] = None,
+                 compile: Union[bool, dict] = False) -> None:
         self.model = model
         self.checkpoint = checkpoint
+        self.fold_batch_norm = fold_batch_norm
+        self.dtype = dtype_of_teacher(dtype)
+        self.compile = compile
 
     def before_train(self, runner: Runner) -> None:
         """Build and load the teacher.
@@ -47,7 +68,12 @@ class TeacherSnapshotHook(Hook):
         # The load alone would let a classifier with fewer rows grow.
         check_fit(teacher, state_dict, f'the teacher {self.checkpoint}')
         teacher.load_state_dict(state_dict, strict=True)
-        student.set_teacher(teacher.to(next(student.parameters()).device))
+        teacher.eval()
+        if self.fold_batch_norm:
+            teacher = fold_batch_norm(teacher)
+        compile_teacher(teacher, self.compile)
+        device = next(student.parameters()).device
+        student.set_teacher(teacher.to(device), self.dtype)
         runner.logger.info(
             f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
             f'classes, read by {", ".join(_readers(student))}')

@@ -68,7 +68,11 @@ def _batch():
 def test_teacher_is_the_checkpoint(student, save, caplog):
     path = save()
     hook = HOOKS.build(
-        dict(type='TeacherSnapshotHook', model=_model_cfg(3), checkpoint=path))
+        dict(
+            type='TeacherSnapshotHook',
+            model=_model_cfg(3),
+            checkpoint=path,
+            fold_batch_norm=False))
     with caplog.at_level(logging.INFO, 'teacher'):
         hook.before_train(_runner(student))
     teacher = student.teacher
@@ -85,6 +89,41 @@ def test_teacher_is_the_checkpoint(student, save, caplog):
     student.train()
     optim_wrapper = OptimWrapper(torch.optim.SGD(student.parameters(), lr=0.1))
     assert student.train_step(_batch(), optim_wrapper)['loss'].isfinite()
+
+
+def test_faster_teacher_says_the_same(student, save):
+    path = save()
+    images = _batch()['inputs']
+    logits = []
+    for options in (dict(fold_batch_norm=False), dict(),
+                    dict(compile=dict(backend='eager'))):
+        hook = TeacherSnapshotHook(_model_cfg(3), path, **options)
+        hook.before_train(_runner(student))
+        _, ((run, _), ) = student._run_teacher(images)
+        logits.append(run.logits)
+    assert not any(
+        isinstance(module, torch.nn.BatchNorm2d)
+        for module in student.teacher.modules())
+    for others in logits[1:]:
+        torch.testing.assert_close(others, logits[0], rtol=0, atol=1e-4)
+
+
+def test_teacher_of_half_precision(student, save):
+    hook = TeacherSnapshotHook(_model_cfg(3), save(), dtype='bfloat16')
+    hook.before_train(_runner(student))
+    _, ((run, _), ) = student._run_teacher(_batch()['inputs'])
+    assert run.logits.dtype == torch.bfloat16
+    losses = student.loss(**_batch())
+    assert losses['decode.loss_unkd'].dtype == torch.float32
+    assert losses['decode.loss_unkd'].isfinite()
+
+
+def test_unknown_type_is_refused():
+    with pytest.raises(
+            IncrementalConfigError,
+            match=r"teacher.dtype='bfloat' is unknown \(did you mean "
+            r"'bfloat16'\?\); allowed are float16, bfloat16 and None"):
+        TeacherSnapshotHook(_model_cfg(3), 'final.pth', dtype='bfloat')
 
 
 def test_random_numbers_go_on_as_before(student, save):

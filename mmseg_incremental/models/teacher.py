@@ -1,0 +1,114 @@
+"""A frozen network may run faster than one in training."""
+import copy
+import logging
+from contextlib import nullcontext
+from typing import ContextManager, Optional, Union
+
+import torch
+from mmcv.cnn import fuse_conv_bn
+from mmengine.logging import print_log
+from torch import nn
+
+from mmseg_incremental.errors import IncrementalConfigError, close_match
+
+# What folding may change of the logits, relative to the largest of them.
+TOLERANCE = 1e-4
+# Height and width of the picture that both networks are compared on.
+PROBE_SIZE = 64
+DTYPES = ('float16', 'bfloat16')
+
+
+def fold_batch_norm(teacher: nn.Module) -> nn.Module:
+    """Put BatchNorm layers into the convolutions before them.
+
+    What is before a layer is not written in a network but found by the order
+    of its modules, so the logits of both are compared.
+
+    Args:
+        teacher (nn.Module): A segmentor in evaluation mode, left unchanged.
+
+    Returns:
+        nn.Module: A folded copy, or the teacher itself where that would
+        predict something else.
+    """
+    folded = fuse_conv_bn(copy.deepcopy(teacher))
+    failure = _difference(teacher, folded)
+    if failure is None:
+        return folded
+    print_log(
+        f'The teacher keeps its BatchNorm layers; without them {failure}',
+        logger='current',
+        level=logging.WARNING)
+    return teacher
+
+
+@torch.inference_mode()
+def _difference(teacher: nn.Module, folded: nn.Module) -> Optional[str]:
+    """In which way two networks disagree, None if they do not."""
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(1, 3, PROBE_SIZE, PROBE_SIZE, generator=generator)
+    probe = probe.to(next(teacher.parameters()))
+    try:
+        logits, others = (
+            model(probe, mode='tensor') for model in (teacher, folded))
+        gap = float((logits - others).abs().max() / logits.abs().max())
+    except Exception as error:
+        # Anything: some networks cannot read a small picture, others look
+        # for a layer that is gone.
+        return f'comparing raises {type(error).__name__}: {error}'
+    # Written so that NaN is a difference.
+    return None if gap <= TOLERANCE else f'its logits differ by {gap:.1e}'
+
+
+def compile_teacher(teacher: nn.Module, options: Union[bool, dict]) -> None:
+    """Compile the networks of a segmentor, in place.
+
+    Args:
+        teacher (nn.Module): The segmentor.
+        options (bool | dict): Whether to, or arguments of ``torch.compile``.
+    """
+    if options is False:
+        return
+    options = {} if options is True else options
+    modules = [teacher.backbone, *(head for _, head in teacher.named_heads())]
+    if teacher.with_neck:
+        modules.append(teacher.neck)
+    for module in modules:
+        module.compile(**options)
+
+
+def dtype_of_teacher(dtype: Optional[str]) -> Optional[torch.dtype]:
+    """Find the type that a teacher computes in.
+
+    Args:
+        dtype (str, optional): Its name, None for that of the student.
+
+    Returns:
+        torch.dtype, optional: The type.
+
+    Raises:
+        IncrementalConfigError: If it is not one of ``DTYPES``.
+    """
+    if dtype is None:
+        return None
+    if dtype not in DTYPES:
+        raise IncrementalConfigError(
+            f'teacher.dtype={dtype!r} is unknown{close_match(dtype, DTYPES)}; '
+            f'allowed are {", ".join(DTYPES)} and None, the type of the '
+            'student.')
+    return getattr(torch, dtype)
+
+
+def precision(device: str, dtype: Optional[torch.dtype]) -> ContextManager:
+    """The context in which a teacher computes.
+
+    Args:
+        device (str): Type of the device.
+        dtype (torch.dtype, optional): As :func:`check_dtype` returns it.
+
+    Returns:
+        ContextManager: Autocasting, or nothing.
+    """
+    if dtype is None:
+        return nullcontext()
+    return torch.autocast(device, dtype=dtype)
