@@ -4,20 +4,14 @@ import copy
 import gc
 import os
 import os.path as osp
-import platform
 import tempfile
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
-import mmcv
-import mmengine
-import mmseg
 import numpy as np
-import torch
+from common import describe_machine, markdown_table
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.runner import Runner
 
-import mmseg_incremental
 from mmseg_incremental.engine import (build_scenario, build_step_cfg,
                                       load_config, train_step)
 from mmseg_incremental.engine.cli import exit_on_bad_input
@@ -227,19 +221,19 @@ def format_table(blocks: Dict[str, List[Block]]) -> str:
     Returns:
         str: A Markdown table with a row a side.
     """
-    lines = [
-        '| side | ms an iteration | lowest to highest block | of it data | '
-        f'to {STOCK} |', '| --- | --- | --- | --- | --- |'
-    ]
     stock = np.array([block.time for block in blocks[STOCK]])
+    rows = []
     for name, side in blocks.items():
         times = np.array([block.time for block in side])
         data = np.median([block.data_time for block in side])
-        lines.append(
-            f'| {name} | {np.median(times):.1f} | {times.min():.1f} to '
-            f'{times.max():.1f} | {data:.1f} | '
-            f'{np.median(times / stock):.3f} |')
-    return '\n'.join(lines)
+        rows.append([
+            name, f'{np.median(times):.1f}',
+            f'{times.min():.1f} to {times.max():.1f}', f'{data:.1f}',
+            f'{np.median(times / stock):.3f}'
+        ])
+    return markdown_table(
+        ('side', 'ms an iteration', 'lowest to highest block', 'of it data',
+         f'to {STOCK}'), rows)
 
 
 def compare_losses(blocks: Dict[str, List[Block]]) -> str:
@@ -251,31 +245,6 @@ def compare_losses(blocks: Dict[str, List[Block]]) -> str:
     same = 'equal' if difference == 0 else f'different by up to {difference}'
     return (f'Losses of {STOCK} and {JOINT}: {same}, in {stock.size} '
             'iterations each')
-
-
-def describe_machine() -> str:
-    """Say where the times were taken."""
-    versions = ', '.join(f'{package.__name__} {package.__version__}'
-                         for package in (torch, mmengine, mmcv, mmseg,
-                                         mmseg_incremental))
-    device = get_device()
-    if device == 'cuda':
-        device = torch.cuda.get_device_name()
-    return '\n'.join([
-        f'- CPU: {cpu_name()}, {os.cpu_count()} cores; device: {device}',
-        f'- Threads of torch: {torch.get_num_threads()}',
-        f'- Python {platform.python_version()}, {versions}'
-    ])
-
-
-def cpu_name() -> str:
-    """Name of the processor, which Python itself does not know on Linux."""
-    if osp.isfile('/proc/cpuinfo'):
-        with open('/proc/cpuinfo', encoding='utf-8') as file:
-            for line in file:
-                if line.startswith('model name'):
-                    return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
 
 
 @exit_on_bad_input

@@ -19,6 +19,7 @@ model = dict(
 
 @pytest.fixture
 def benchmark(monkeypatch, repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
     script = runpy.run_path(str(repository / 'benchmarks/joint_vs_mmseg.py'))
 
     def run(*argv):
