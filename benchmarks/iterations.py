@@ -1,13 +1,14 @@
 """Time a training iteration with a teacher beside MMSegmentation's own."""
 import argparse
 import copy
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from common import alternate, describe_machine, markdown_table
 from mmengine.config import ConfigDict
+from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
@@ -41,7 +42,7 @@ class Side(NamedTuple):
 
     fused: bool = True
     fold: bool = True
-    dtype: torch.dtype = None
+    dtype: Optional[torch.dtype] = None
 
 
 SIDES = {
@@ -63,7 +64,7 @@ def build_model(cfg: ConfigDict, num_classes: int, loss: dict,
             loss_weight=head.get('loss_decode', {}).get('loss_weight', 1.0))
     cfg.update(kwargs)
     model = revert_sync_batchnorm(MODELS.build(cfg))
-    return model.to(memory_format=torch.channels_last)
+    return model.to(get_device(), memory_format=torch.channels_last)
 
 
 def build_student(cfg: ConfigDict, num_classes: int, num_old: int,
@@ -113,7 +114,8 @@ def draw_batch(num_images: int, num_classes: int) -> tuple:
             metainfo=dict(img_shape=(SIZE, SIZE)))
         for label in F.interpolate(labels.float(), SIZE).long()
     ]
-    return images, samples
+    samples = [sample.to(get_device()) for sample in samples]
+    return images.to(get_device()), samples
 
 
 def compare(name: str, num_classes: int, num_old: int,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import alternate, describe_machine, markdown_table, peak_memory
+from mmengine.device import get_device
 from torch import Tensor
 
 from mmseg_incremental.models.losses import (fused_unbiased_loss,
@@ -83,7 +84,8 @@ def published(logits: Tensor, labels: Tensor,
         log_prob, target, ignore_index=255, reduction='none').mean()
     unknown = [0, *range(num_old, logits.size(1))]
     background = torch.logsumexp(
-        torch.index_select(logits, 1, torch.tensor(unknown)),
+        torch.index_select(logits, 1,
+                           torch.tensor(unknown, device=logits.device)),
         dim=1) - everything
     known = logits[:, 1:num_old] - everything.unsqueeze(1)
     prob = torch.softmax(teacher, dim=1)
@@ -124,6 +126,8 @@ def build(name: str, case: Case) -> Callable[[], Tuple[Tensor, Tensor]]:
         case.num_classes, (case.batch, 1, case.size // 8, case.size // 8),
         generator=generator)
     labels = F.interpolate(labels.float(), case.size).long().squeeze(1)
+    logits, teacher_logits, labels = (
+        tensor.to(get_device()) for tensor in (logits, teacher_logits, labels))
     logits.requires_grad_()
 
     def run() -> Tuple[Tensor, Tensor]:

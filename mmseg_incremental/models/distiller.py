@@ -1,4 +1,4 @@
-from typing import Iterable, List, Optional, Sequence
+from typing import Iterable, List, Mapping, Optional, Sequence
 
 from mmseg.models.losses import CrossEntropyLoss
 from mmseg.models.utils import resize
@@ -33,13 +33,9 @@ class Distiller(nn.ModuleList):
         """frozenset: Fields of :class:`StepOutputs` that any loss reads."""
         return frozenset().union(*(loss.reads for loss in self))
 
-    def forward(self,
-                head: nn.Module,
-                is_last: bool,
-                student: StepOutputs,
-                teacher: StepOutputs,
-                size: Sequence[int],
-                done: Optional[BaseDistillationLoss] = None) -> dict:
+    def forward(self, head: nn.Module, is_last: bool, student: StepOutputs,
+                teacher: StepOutputs, size: Sequence[int],
+                known: Mapping[BaseDistillationLoss, Tensor]) -> dict:
         """Compare teacher and student at one head.
 
         Args:
@@ -48,20 +44,24 @@ class Distiller(nn.ModuleList):
             student (StepOutputs): Its outputs.
             teacher (StepOutputs): Those of the teacher's head.
             size (Sequence[int]): Height and width of the labels.
-            done (BaseDistillationLoss, optional): One that was computed with
-                the head's own loss and is passed over. Defaults to None.
+            known (dict[BaseDistillationLoss, Tensor]): Values of those that
+                were computed with the head's own loss.
 
         Returns:
             dict[str, Tensor]: The losses by name.
         """
-        chosen = [loss for loss in self.at(head, is_last) if loss is not done]
-        if any('seg_logits' in loss.reads for loss in chosen):
+        chosen = self.at(head, is_last)
+        if any('seg_logits' in loss.reads for loss in chosen
+               if loss not in known):
             student = _upsample(student, size, head.align_corners)
             teacher = _upsample(teacher, size, head.align_corners)
         scale = loss_weight_of(head)
         losses = dict()
         for loss in chosen:
-            value = scale * loss(student, teacher)
+            if loss in known:
+                value = known[loss]
+            else:
+                value = scale * loss(student, teacher)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
         return losses
 

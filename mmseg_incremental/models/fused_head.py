@@ -1,5 +1,5 @@
 """Losses of a head from its small logits, where its config allows it."""
-from typing import NamedTuple, Optional, Sequence
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -31,7 +31,8 @@ class FusedHead(NamedTuple):
     distillation: Optional[BaseDistillationLoss]
 
     def losses(self, student: StepOutputs, teacher: StepOutputs,
-               labels: Tensor, pixel_weight: Optional[Tensor]) -> dict:
+               labels: Tensor,
+               pixel_weight: Optional[Tensor]) -> Tuple[dict, dict]:
         """What ``loss_by_feat`` and the distillation loss return.
 
         Args:
@@ -42,7 +43,8 @@ class FusedHead(NamedTuple):
                 classification, [B, H, W].
 
         Returns:
-            dict[str, Tensor]: The losses and the accuracy by name.
+            tuple[dict, dict]: Classification loss and accuracy by name, and
+            the value of the distillation loss.
         """
         loss, distillation = self.classification, self.distillation
         is_unbiased = type(loss) is UnbiasedCrossEntropyLoss
@@ -67,9 +69,9 @@ class FusedHead(NamedTuple):
             loss.loss_name: values.cross_entropy,
             'acc_seg': _accuracy(values, labels, self.head.ignore_index)
         }
-        if distillation is not None:
-            named[distillation.loss_name] = values.distillation
-        return named
+        if distillation is None:
+            return named, {}
+        return named, {distillation: values.distillation}
 
 
 def fuse(head: nn.Module, losses: Sequence[BaseDistillationLoss],
@@ -117,14 +119,17 @@ def _is_softmax_entropy(loss: nn.Module, num_classes: int) -> bool:
     return (type(loss) is CrossEntropyLoss
             and not (loss.use_sigmoid or loss.use_mask)
             and loss.reduction == 'mean'
-            and len(loss.class_weight or range(num_classes)) == num_classes)
+            and (loss.class_weight is None
+                 or len(loss.class_weight) == num_classes))
 
 
 def _class_weight(loss: nn.Module, logits: Tensor) -> Optional[Tensor]:
     logits = full_precision(logits.new_empty((0, logits.size(1))))
     if type(loss) is UnbiasedCrossEntropyLoss:
         return loss.weights_of_classes(logits)
-    return loss.class_weight and logits.new_tensor(loss.class_weight)
+    if loss.class_weight is None:
+        return None
+    return logits.new_tensor(loss.class_weight)
 
 
 def _accuracy(values: FusedLosses, labels: Tensor,

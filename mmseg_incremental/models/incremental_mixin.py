@@ -185,19 +185,20 @@ class IncrementalMixin:
         """Classification and distillation at one head."""
         is_last = head is self._last_head
         size = data_samples[0].gt_sem_seg.shape
-        fused = self.fused_losses and fuse(
-            head, self.distillation.at(head, is_last),
-            self.teacher.num_classes, pixel_weight is not None)
-        if fused:
-            losses = fused.losses(student, teacher, stack_labels(data_samples),
-                                  pixel_weight)
+        fused = None
+        if self.fused_losses:
+            fused = fuse(head, self.distillation.at(head, is_last),
+                         self.teacher.num_classes, pixel_weight is not None)
+        if fused is not None:
+            losses, known = fused.losses(student, teacher,
+                                         stack_labels(data_samples),
+                                         pixel_weight)
         else:
+            known = {}
             with weighted_pixels(head, pixel_weight):
                 losses = head.loss_by_feat(student.logits, data_samples)
-        done = fused.distillation if fused else None
         losses.update(
-            self.distillation(
-                head, is_last, student, teacher, size, done=done))
+            self.distillation(head, is_last, student, teacher, size, known))
         return losses
 
     def observe_labels(self, inputs: Tensor, data_samples: SampleList) -> None:

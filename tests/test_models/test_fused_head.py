@@ -1,4 +1,5 @@
 """Which heads take the fused losses, and that the result stays the same."""
+import numpy as np
 import pytest
 import torch
 
@@ -86,6 +87,9 @@ def losses_and_gradients(model, *batch):
 @pytest.mark.parametrize('loss, distillation, completion', [
     (UNCE, [UNKD], False),
     (UNCE, [UNKD, POD], False),
+    (UNCE, [POD, UNKD], False),
+    (UNCE, [dict(UNKD, loss_name='loss_sum'),
+            dict(POD, loss_name='loss_sum')], False),
     (UNCE, [KD], False),
     (UNCE, [POD], False),
     (dict(UNCE, avg_non_ignore=True), [UNKD], False),
@@ -149,6 +153,18 @@ def test_subclass_of_a_loss_is_not_fused(pair, images, data_samples,
     model.auxiliary_head.loss_decode = Loss(num_old=OLD)
     model.loss(images, data_samples())
     assert num_fused() == 0
+
+
+def test_class_weight_from_a_file(pair, images, data_samples, num_fused,
+                                  tmp_path):
+    path = str(tmp_path / 'weight.npy')
+    np.save(path, np.linspace(0.5, 2, NEW))
+    fused, readable = pair(dict(CE, class_weight=path), [KD])
+    batch = images, data_samples()
+    result = losses_and_gradients(fused, *batch)
+    assert num_fused() == 2
+    for key, value in losses_and_gradients(readable, *batch).items():
+        torch.testing.assert_close(result[key], value, msg=key)
 
 
 def test_short_class_weight_is_refused(pair, images, data_samples):

@@ -79,29 +79,67 @@ class Misleading(nn.Module):
         self.norm = nn.BatchNorm2d(7)
         nn.init.constant_(self.norm.weight, 3)
         self.head = head
+        self.align_corners = False
 
     def forward(self, features):
         logits = self.head(features)
         return self.norm(logits) + self.conv(logits)
 
 
-@pytest.mark.parametrize('small', [False, True])
-def test_other_order_is_left_alone(small, build, monkeypatch):
+def small_picture(model, monkeypatch):
+    """The network cannot read it."""
+    monkeypatch.setattr(teacher, 'PROBE_SIZE', 0)
+    return 'that raises RuntimeError'
+
+
+def no_weights(model, monkeypatch):
+    """There is nothing to fold for mmcv."""
+    model.decode_head.extra = nn.Sequential(
+        nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, affine=False))
+    return 'that raises TypeError'
+
+
+def misleading_head(model, monkeypatch):
+    model.decode_head = Misleading(model.decode_head).eval()
+    return 'the logits differ by'
+
+
+def misleading_auxiliary_head(model, monkeypatch):
+    model.auxiliary_head = Misleading(model.decode_head).eval()
+    return 'the logits differ by'
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    [small_picture, no_weights, misleading_head, misleading_auxiliary_head])
+def test_what_cannot_be_folded_is_left_alone(spoil, build, monkeypatch):
     model = build()
-    if small:
-        # The network cannot read such a picture.
-        monkeypatch.setattr(teacher, 'PROBE_SIZE', 0)
-        match = 'comparing raises'
-    else:
-        head = Misleading(model.decode_head)
-        head.align_corners = False
-        model.decode_head = head.eval()
-        match = 'its logits differ by'
+    match = spoil(model, monkeypatch)
     messages = []
     monkeypatch.setattr(teacher, 'print_log',
                         lambda message, **kwargs: messages.append(message))
     assert teacher.fold_batch_norm(model) is model
     assert len(messages) == 1 and match in messages[0]
+
+
+class Drawing(nn.Module):
+    """A head with random numbers in its forward pass, as LightHam has."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, features):
+        return self.head(features) * torch.rand(1)
+
+
+def test_random_numbers(build):
+    """They are those of before, and the same in both networks."""
+    model = build()
+    model.decode_head = Drawing(model.decode_head).eval()
+    state = torch.get_rng_state()
+    assert teacher.fold_batch_norm(model) is not model
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_compiled(build, images):

@@ -5,6 +5,7 @@ matrix for each direction. A band of the result needs a band of the matrix
 ``rows``, and the gradient goes back through the transposed matrices, so that
 logits of the size of the labels never exist as a whole.
 """
+from functools import lru_cache
 from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -14,10 +15,10 @@ from torch import Tensor
 from ..utils import full_precision
 
 # Numbers in the largest array of a band: few enough to stay in a CPU's cache
-# from one pass over it to the next, enough to outweigh the calls. A GPU has
-# nothing to gain from small ones.
+# from one pass over it to the next, enough to outweigh the calls. A GPU wants
+# more work a call.
 BAND_NUMEL = 2**21
-BAND_NUMEL_GPU = 2**26
+BAND_NUMEL_GPU = 2**24
 
 
 class Band(NamedTuple):
@@ -96,11 +97,12 @@ class Interpolation:
         source (int): Number of samples to interpolate.
         target (int): Number of samples wanted.
         align_corners (bool): As in ``torch.nn.functional.interpolate``.
-        like (Tensor): Tensor of the wanted type and device.
+        dtype (torch.dtype): Type of the matrix.
+        device (torch.device): Where it is wanted.
     """
 
     def __init__(self, source: int, target: int, align_corners: bool,
-                 like: Tensor) -> None:
+                 dtype: torch.dtype, device: torch.device) -> None:
         unit = torch.eye(source, dtype=torch.float64)
         matrix = F.interpolate(
             unit[None],
@@ -110,7 +112,7 @@ class Interpolation:
         is_used = (matrix != 0).int()
         self._first = is_used.argmax(dim=1).tolist()
         self._last = (source - is_used.flip(1).argmax(dim=1)).tolist()
-        self.matrix = matrix.to(like)
+        self.matrix = matrix.to(device, dtype)
 
     def part(self, start: int, stop: int) -> Tuple[slice, Tensor]:
         """The part of the matrix that makes a band.
@@ -126,6 +128,10 @@ class Interpolation:
         samples = slice(
             min(self._first[start:stop]), max(self._last[start:stop]))
         return samples, self.matrix[start:stop, samples]
+
+
+# One size of crops serves a whole run.
+_interpolation = lru_cache(maxsize=64)(Interpolation)
 
 
 class BandedLogits:
@@ -145,10 +151,10 @@ class BandedLogits:
         self.space = Workspace(self.like)
         self.rows: Optional[Interpolation] = None
         if tuple(logits.shape[2:]) != tuple(size):
-            self.rows = Interpolation(
-                logits.size(2), size[0], align_corners, self.like)
-            self.columns = Interpolation(
-                logits.size(3), size[1], align_corners, self.like)
+            self.rows, self.columns = (
+                _interpolation(source, target, align_corners, self.like.dtype,
+                               self.like.device)
+                for source, target in zip(logits.shape[2:], size))
 
     def read(self, band: Band) -> Tensor:
         """Upsample a band.

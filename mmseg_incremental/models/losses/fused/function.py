@@ -1,5 +1,6 @@
 """The autograd function that goes over a batch band by band."""
-from typing import Any, NamedTuple, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class FusedLoss(torch.autograd.Function):
 
         Returns:
             tuple[Tensor, Tensor, Tensor]: Cross entropy and distillation as
-            scalars, and where the label has the highest logit, bool
+            scalars, and where no logit is above that of the label, bool
             [B, H, W].
         """
         losses, is_highest, gradient = _score(logits, batch,
@@ -113,10 +114,10 @@ def _score(logits: Tensor, batch: FusedBatch,
     gradient = torch.zeros_like(
         logits, dtype=like.dtype) if needs_gradient else None
     is_highest = torch.empty_like(batch.labels, dtype=torch.bool)
-    losses = logits.new_zeros(2, dtype=torch.float64)
+    losses = like.new_zeros(2)
     space = Workspace(like)
     for band in cut_into_bands(logits, size):
-        with torch.autocast(logits.device.type, enabled=False):
+        with _full_precision_of_products(logits.device.type):
             *values, highest, band_gradient = _score_band(
                 student, teacher, space, band, batch, needs_gradient)
             if needs_gradient:
@@ -124,12 +125,13 @@ def _score(logits: Tensor, batch: FusedBatch,
         losses += torch.stack(values)
         band.of(is_highest).copy_(
             highest & (band.of(batch.labels) != batch.ignore_index))
-    return losses.to(like.dtype), is_highest, gradient
+    return losses, is_highest, gradient
 
 
-def _score_band(student: BandedLogits, teacher: Optional[BandedLogits],
-                space: Workspace, band: Band, batch: FusedBatch,
-                needs_gradient: bool) -> Tuple:
+def _score_band(
+        student: BandedLogits, teacher: Optional[BandedLogits],
+        space: Workspace, band: Band, batch: FusedBatch, needs_gradient: bool
+) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
     """Both losses, where the labels are highest, and gradient of a band."""
     band_batch = batch.at(band)
     logits = student.read(band)
@@ -139,10 +141,28 @@ def _score_band(student: BandedLogits, teacher: Optional[BandedLogits],
     if grouped.vanishes(*groups):
         return score_exactly(
             student.read(band), teacher and teacher.read(band), band_batch)
-    scores = BandScores(grouped, band_batch)
-    cross_entropy, highest = scores.score_labels()
-    distillation = torch.zeros_like(cross_entropy)
-    if teacher is not None:
-        distillation = scores.score_teacher(teacher.read(band))
+    scores = BandScores(grouped, band_batch, teacher and teacher.read(band))
     gradient = scores.gradient() if needs_gradient else None
-    return cross_entropy, distillation, highest, gradient
+    return (scores.cross_entropy, scores.distillation, scores.is_highest,
+            gradient)
+
+
+@contextmanager
+def _full_precision_of_products(device: str) -> Iterator[None]:
+    """Interpolate as exactly as ``torch.nn.functional.interpolate``.
+
+    Autocasting and ``torch.set_float32_matmul_precision`` would round the
+    logits themselves.
+
+    Args:
+        device (str): Type of the device.
+    """
+    chosen = torch.get_float32_matmul_precision()
+    if chosen != 'highest':
+        torch.set_float32_matmul_precision('highest')
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        if chosen != 'highest':
+            torch.set_float32_matmul_precision(chosen)

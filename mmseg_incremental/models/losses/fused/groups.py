@@ -68,7 +68,10 @@ class GroupedBand:
         distinct = {self.present(groups) for groups in many}
         # The sum of all is at least one.
         distinct.discard(self.present(ALL))
-        return any(bool(self.total(g).min() < tiny) for g in distinct)
+        if not distinct:
+            return False
+        lowest = torch.stack([self.total(g).min() for g in distinct])
+        return bool((lowest < tiny).any())
 
     def scale(self, pulls: Dict[Groups, Tensor]) -> Tensor:
         """Turn the exponentials into the gradient of a sum of log totals.

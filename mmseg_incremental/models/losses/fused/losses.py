@@ -14,7 +14,7 @@ class FusedLosses(NamedTuple):
     Args:
         cross_entropy (Tensor): A weighted scalar.
         distillation (Tensor): A weighted scalar; 0 without a teacher.
-        is_highest (Tensor): Where the label has the highest logit, bool
+        is_highest (Tensor): Where no logit is above that of the label, bool
             [B, H, W].
     """
 
@@ -39,8 +39,8 @@ def fused_unbiased_loss(logits: Tensor,
     There is no second derivative: asking for it raises a RuntimeError.
 
     Args:
-        logits (Tensor): Output of the student's head, [B, C, h, w]. Half
-            precision is computed in float32.
+        logits (Tensor): Output of the student's head, [B, C, h, w], finite.
+            Half precision is computed in float32.
         labels (Tensor): Head indices or ``ignore_index``, int64, [B, H, W].
             Labels of old classes count as background.
         teacher_logits (Tensor, optional): Output of the teacher's head,
@@ -57,8 +57,9 @@ def fused_unbiased_loss(logits: Tensor,
 
     Raises:
         ValueError: If batch sizes differ, or if O is not within 1..C.
-        RuntimeError: If a label is neither a channel nor ``ignore_index`` (on
-            CUDA a device-side assertion).
+        RuntimeError: If a label is neither a channel nor ``ignore_index``; an
+            IndexError where classes are weighted, and on CUDA a device-side
+            assertion.
     """
     num_old = 1 if teacher_logits is None else teacher_logits.size(1)
     losses = fused_losses(
@@ -116,6 +117,7 @@ def fused_losses(logits: Tensor,
                              objective.num_covered(num_old), class_weight,
                              avg_non_ignore, like)
     if pixel_weight is not None:
+        pixel_weight = pixel_weight.to(like)
         weight = pixel_weight if weight is None else weight * pixel_weight
     batch = FusedBatch(
         labels, weight,

@@ -35,47 +35,49 @@ class BandScores:
     for each pixel and group of channels; that of the latter is subtracted.
 
     Args:
-        student (GroupedBand): The student's band; it becomes the gradient.
+        student (GroupedBand): The student's band, used up.
         batch (BandBatch): What it is scored by.
+        teacher_logits (Tensor, optional): The teacher's band, [rows, O, W],
+            used up.
+
+    Attributes:
+        is_highest (Tensor): Where no logit is above that of the label, bool
+            [rows, W].
+        cross_entropy (Tensor): Its sum, a scalar.
+        distillation (Tensor): Its sum, a scalar.
     """
 
-    def __init__(self, student: GroupedBand, batch: BandBatch) -> None:
+    def __init__(self, student: GroupedBand, batch: BandBatch,
+                 teacher_logits: Optional[Tensor]) -> None:
         self.student = student
         self.batch = batch
         self._teacher: Optional[Tensor] = None
         self._pulls: Dict[Groups, Tensor] = {}
+        label_logit = student.logits.gather(
+            1, batch.labels.unsqueeze(1)).squeeze(1)
+        self.is_highest = label_logit == 0
+        self.cross_entropy = self._score_labels(label_logit)
+        self.distillation = torch.zeros_like(self.cross_entropy)
+        if teacher_logits is not None:
+            self.distillation = self._score_teacher(teacher_logits)
 
-    def score_labels(self) -> Tuple[Tensor, Tensor]:
-        """Cross entropy.
-
-        Returns:
-            tuple[Tensor, Tensor]: Its sum in float64, and where the label
-            has the highest logit, bool [rows, W].
-        """
+    def _score_labels(self, label_logit: Tensor) -> Tensor:
+        """Sum of the cross entropy."""
         student, (labels, weight, _, num_old, objective) = (self.student,
                                                             self.batch)
         covering = objective.label_background
         is_covered = labels < objective.num_covered(num_old)
-        logit = student.logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-        is_highest = logit == 0
-        logit = torch.where(is_covered, student.total(covering).log(), logit)
+        label_logit = torch.where(is_covered,
+                                  student.total(covering).log(), label_logit)
         covered_weight = weight * is_covered
         self._pull(ALL, weight)
         self._pull(covering, -covered_weight)
         self._label_pull = covered_weight - weight
-        loss = student.total(ALL).log().sub_(logit).mul_(weight)
-        return loss.sum(dtype=torch.float64), is_highest
+        loss = student.total(ALL).log().sub_(label_logit).mul_(weight)
+        return loss.sum()
 
-    def score_teacher(self, logits: Tensor) -> Tensor:
-        """Distillation.
-
-        Args:
-            logits (Tensor): The teacher's band, [rows, O, W]; used up, as
-                are the student's logits.
-
-        Returns:
-            Tensor: Its sum in float64.
-        """
+    def _score_teacher(self, logits: Tensor) -> Tensor:
+        """Sum of the distillation."""
         student, (_, _, weight, num_old, objective) = self.student, self.batch
         prob = logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
         prob.mul_((weight / prob.sum(dim=1)).unsqueeze(1))
@@ -86,7 +88,7 @@ class BandScores:
         loss -= student.total(
             objective.teacher_background).log().mul_(background)
         likelihood = student.logits[:, 1:num_old].mul_(self._teacher)
-        return loss.sum(dtype=torch.float64) - likelihood.sum()
+        return loss.sum() - likelihood.sum()
 
     def gradient(self) -> Tensor:
         """The gradient of both sums for the band's logits, [rows, C, W]."""
@@ -113,8 +115,8 @@ def score_exactly(logits: Tensor, teacher_logits: Optional[Tensor],
         batch (BandBatch): What it is scored by.
 
     Returns:
-        tuple: The sums of both losses, where the label has the highest
-        logit, and the gradient, [rows, C, W].
+        tuple: The sums of both losses, where no logit is above that of the
+        label, and the gradient, [rows, C, W].
     """
     labels, weight, teacher_weight, num_old, objective = batch
     logits = logits.detach().unsqueeze(2).requires_grad_()
@@ -128,6 +130,7 @@ def score_exactly(logits: Tensor, teacher_logits: Optional[Tensor],
         distillation = scale * objective.distillation(
             logits, teacher_logits.unsqueeze(2))
     gradient, = torch.autograd.grad(cross_entropy + distillation, logits)
-    is_highest = logits.argmax(dim=1) == labels
+    label_logit = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    is_highest = label_logit == logits.amax(dim=1)
     return (cross_entropy.detach(), distillation.detach(),
             is_highest.squeeze(1), gradient.squeeze(2))

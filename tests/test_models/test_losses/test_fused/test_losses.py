@@ -183,14 +183,46 @@ def test_weights(weighted_pixels, weighted_classes, avg_non_ignore):
 
 def test_all_ignored():
     logits, labels, teacher_logits = draw_batch(*SHAPES[1])
+    batch = logits, torch.full_like(labels, 255), teacher_logits
     losses, gradient = value_and_grad(
-        fused_unbiased_loss,
-        logits,
-        torch.full_like(labels, 255),
-        teacher_logits,
-        factors=(1., 0.))
+        fused_unbiased_loss, *batch, factors=(1., 0.))
     assert losses[0] == 0
     assert torch.equal(gradient, torch.zeros_like(gradient))
+    assert_equal(
+        value_and_grad(fused_unbiased_loss, *batch),
+        value_and_grad(readable, *batch))
+
+
+def test_scaled_loss_of_half_precision():
+    """As GradScaler scales it."""
+    logits, labels, teacher_logits = draw_batch(
+        *SHAPES[1], dtype=torch.float16)
+    factors = (4096., 4096.)
+    losses, gradient = value_and_grad(
+        fused_unbiased_loss, logits, labels, teacher_logits, factors=factors)
+    expected = value_and_grad(
+        readable,
+        logits.float(),
+        labels,
+        teacher_logits.float(),
+        factors=factors)
+    assert_equal((losses, gradient.float()), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture
+def rough_products():
+    """What a user may set for the speed of the network."""
+    torch.set_float32_matmul_precision('medium')
+    yield
+    torch.set_float32_matmul_precision('highest')
+
+
+def test_rough_products_do_not_round_the_logits(rough_products):
+    batch = draw_batch(*SHAPES[1], dtype=torch.float32)
+    assert_equal(
+        value_and_grad(fused_unbiased_loss, *batch),
+        value_and_grad(readable, *batch))
+    assert torch.get_float32_matmul_precision() == 'medium'
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
