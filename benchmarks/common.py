@@ -7,7 +7,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import (Any, Callable, Dict, Iterable, Iterator, List, Sequence,
+                    Tuple)
 
 import mmcv
 import mmengine
@@ -17,6 +18,24 @@ import torch
 from mmengine.device import get_device
 
 import mmseg_incremental
+
+
+def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:
+    """The order in which sides are measured.
+
+    It goes back and forth, so that a machine that slows down favours no side.
+
+    Args:
+        names (Iterable[str]): Names of the sides.
+        repeats (int): How often each is measured.
+
+    Yields:
+        tuple[int, str]: The turn, counted from 0, and the side.
+    """
+    names = list(names)
+    for repeat in range(repeats):
+        for name in names if repeat % 2 == 0 else names[::-1]:
+            yield repeat, name
 
 
 def alternate(sides: Dict[str, Callable[[], Any]],
@@ -34,15 +53,12 @@ def alternate(sides: Dict[str, Callable[[], Any]],
     for function in [*sides.values()] * 2:
         function()
     gc.collect()
-    for repeat in range(repeats):
-        # Back and forth, so that a machine that slows down favours no side.
-        order = list(sides) if repeat % 2 == 0 else list(sides)[::-1]
-        for name in order:
-            _synchronize()
-            start = time.perf_counter()
-            sides[name]()
-            _synchronize()
-            times[name].append(1000 * (time.perf_counter() - start))
+    for _, name in in_turns(sides, repeats):
+        _synchronize()
+        start = time.perf_counter()
+        sides[name]()
+        _synchronize()
+        times[name].append(1000 * (time.perf_counter() - start))
     return {name: np.array(values) for name, values in times.items()}
 
 

@@ -8,7 +8,7 @@ import tempfile
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from common import describe_machine, markdown_table
+from common import describe_machine, in_turns, markdown_table
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -203,12 +203,9 @@ def run_blocks(sides: Dict[str, Config], repeats: int,
         dict[str, list[Block]]: The blocks by name of the side.
     """
     blocks: Dict[str, List[Block]] = {name: [] for name in sides}
-    for repeat in range(repeats):
-        # Back and forth, so that a machine that slows down favours no side.
-        order = list(sides) if repeat % 2 == 0 else list(sides)[::-1]
-        for name in order:
-            work_dir = osp.join(root, f'block_{repeat}_{name.split(",")[0]}')
-            blocks[name].append(run_block(sides[name], work_dir))
+    for turn, name in in_turns(sides, repeats):
+        work_dir = osp.join(root, f'block_{turn}_{name.split(",")[0]}')
+        blocks[name].append(run_block(sides[name], work_dir))
     return blocks
 
 

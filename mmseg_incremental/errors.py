@@ -1,6 +1,6 @@
 """The error that a user's input can cause, and a hint to end it with."""
 import difflib
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 
 class IncrementalConfigError(ValueError):
@@ -25,3 +25,23 @@ def close_match(value: Any, allowed: Sequence[str]) -> str:
     """
     match = difflib.get_close_matches(str(value), allowed, n=1)
     return f' (did you mean {match[0]!r}?)' if match else ''
+
+
+def check_keys(section: str, given: Mapping[str, Any],
+               allowed: Sequence[str]) -> None:
+    """Refuse keys that a part of a config does not have.
+
+    Args:
+        section (str): Key of the part, for the message.
+        given (Mapping[str, Any]): The part as the user wrote it.
+        allowed (Sequence[str]): The keys it may have.
+
+    Raises:
+        IncrementalConfigError: If there is another one.
+    """
+    for key, value in given.items():
+        if key not in allowed:
+            raise IncrementalConfigError(
+                f'{section}.{key}={value!r} is unknown'
+                f'{close_match(key, allowed)}; allowed are '
+                f'{", ".join(allowed)}.')

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 from mmseg_incremental.datasets import IncrementalDataset
-from mmseg_incremental.errors import IncrementalConfigError, close_match
+from mmseg_incremental.errors import IncrementalConfigError, check_keys
 from mmseg_incremental.scenario import ClassIncrementalScenario
 
 # Set by whoever builds the scenario, not by its config.
@@ -32,12 +32,7 @@ def build_scenario(cfg: Config,
         key for key in inspect.signature(ClassIncrementalScenario).parameters
         if key not in _DERIVED
     ]
-    for key in cfg.scenario:
-        if key not in allowed:
-            raise IncrementalConfigError(
-                f'scenario.{key}={cfg.scenario[key]!r} is unknown'
-                f'{close_match(key, allowed)}; allowed are '
-                f'{", ".join(allowed)}.')
+    check_keys('scenario', cfg.scenario, allowed)
     if 'task' not in cfg.scenario:
         raise IncrementalConfigError(
             "scenario.task is missing; set it, for example to '15-1', or "

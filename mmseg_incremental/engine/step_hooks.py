@@ -4,7 +4,7 @@ from typing import List
 
 from mmengine.config import Config, ConfigDict
 
-from mmseg_incremental.errors import IncrementalConfigError, close_match
+from mmseg_incremental.errors import check_keys
 from mmseg_incremental.models.teacher import dtype_of_teacher
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .step_model import method_name
@@ -58,12 +58,7 @@ def teacher_options(cfg: Config) -> dict:
         IncrementalConfigError: If something in it is unknown.
     """
     options = cfg.get('teacher') or {}
-    for key, value in options.items():
-        if key not in TEACHER_KEYS:
-            raise IncrementalConfigError(
-                f'teacher.{key}={value!r} is unknown'
-                f'{close_match(key, TEACHER_KEYS)}; allowed are '
-                f'{", ".join(TEACHER_KEYS)}.')
+    check_keys('teacher', options, TEACHER_KEYS)
     dtype_of_teacher(options.get('dtype'))
     return options
 

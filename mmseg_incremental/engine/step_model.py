@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmseg.registry import MODELS
 
-from mmseg_incremental.errors import IncrementalConfigError, close_match
+from mmseg_incremental.errors import IncrementalConfigError, check_keys
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .model_config import head_configs
 
@@ -46,12 +46,7 @@ def check_method(cfg: Config) -> None:
     Raises:
         IncrementalConfigError: If there is one.
     """
-    for key in cfg.get('method', {}):
-        if key not in METHOD_KEYS:
-            raise IncrementalConfigError(
-                f'method.{key}={cfg.method[key]!r} is unknown'
-                f'{close_match(key, METHOD_KEYS)}; allowed are '
-                f'{", ".join(METHOD_KEYS)}.')
+    check_keys('method', cfg.get('method', {}), METHOD_KEYS)
     for key in (*PARTS, *PART_LISTS):
         _check_part(key, cfg.get('method', {}).get(key))
     _check_no_contradiction(cfg.get('method', {}))

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ..utils import full_precision
-from .bands import Band, BandedLogits, Workspace, cut_into_bands
+from .bands import Band, Workspace, cut_into_bands
 from .groups import GroupedBand
+from .interpolation import BandedLogits
 from .objective import Objective
 from .scores import BandBatch, BandScores, score_exactly
 
