@@ -25,6 +25,11 @@ def parse_args() -> argparse.Namespace:
         '--amp',
         action='store_true',
         help='enable automatic-mixed-precision training')
+    parser.add_argument(
+        '--profile',
+        action='store_true',
+        help='print at the end where the time went, and keep it in '
+        'profile.json of the work dir')
     return parse_run_args(parser)
 
 
@@ -38,6 +43,7 @@ def main() -> None:
         work_dir=args.work_dir,
         amp=args.amp)
     cfg.launcher = args.launcher
+    cfg.profile = args.profile or cfg.get('profile', False)
     steps = parse_steps(args.steps)
     if args.dry_run:
         print(describe_steps(cfg, steps, args.base_checkpoint))

@@ -16,3 +16,5 @@ randomness = dict(seed=42)
 validate_during_step = False
 # The teacher needs no gradient: see TeacherSnapshotHook for what that allows.
 teacher = dict(fold_batch_norm=True, dtype=None, compile=False)
+# Whether to say at the end where the time went.
+profile = False

@@ -8,7 +8,8 @@ from mmseg_incremental.scenario import ClassIncrementalScenario
 from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_data import fold_data
-from .step_hooks import FINAL_CHECKPOINT, later_step_hooks, step_hooks
+from .step_hooks import (FINAL_CHECKPOINT, later_step_hooks, profile_hooks,
+                         step_hooks)
 from .step_model import build_step_model, check_method
 
 
@@ -138,7 +139,8 @@ def build_test_cfg(cfg: Config,
     test_cfg = build_step_cfg(cfg, step)
     test_cfg.model = without_pretrained(test_cfg.model)
     test_cfg.load_from = checkpoint or final_checkpoint(cfg, step)
-    test_cfg.custom_hooks = _with_step_overrides(cfg, step).get('custom_hooks')
+    hooks = _with_step_overrides(cfg, step).get('custom_hooks') or []
+    test_cfg.custom_hooks = [*hooks, *profile_hooks(cfg)]
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper',
                 'param_scheduler', 'val_dataloader', 'val_cfg',
                 'val_evaluator'):

@@ -42,7 +42,21 @@ def step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
         # They watch the base classes, for the steps to come.
         hooks.append(
             dict(type='WeightRegularizerHook', regularizers=regularizers))
-    return [ConfigDict(hook) for hook in hooks]
+    return [ConfigDict(hook) for hook in hooks] + profile_hooks(cfg)
+
+
+def profile_hooks(cfg: Config) -> List[ConfigDict]:
+    """Config of the hook that times phases, if the run wants it.
+
+    Args:
+        cfg (Config): Config of the run; ``cfg.profile`` says whether.
+
+    Returns:
+        list[ConfigDict]: The hook's config or nothing.
+    """
+    if not cfg.get('profile', False):
+        return []
+    return [ConfigDict(type='ProfileHook', name=cfg.work_dir)]
 
 
 def teacher_options(cfg: Config) -> dict:

@@ -11,6 +11,7 @@ from .base_checkpoint import adopt_base_checkpoint, prepare_base_checkpoint
 from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
 from .distributed import on_main_process, start_distributed
 from .pretrained import resolve_pretrained
+from .profile import save_profile, start_profile, stop_phase
 from .run_check import check_data, check_model
 from .run_results import collect_results, report, save_evaluation
 from .run_state import check_run, check_same_run, check_steps, claim_work_dir
@@ -43,6 +44,7 @@ def run_steps(cfg: Config,
             that would be overwritten, or an input does not fit.
     """
     cfg = copy.deepcopy(cfg)
+    start_profile(cfg)
     start_distributed(cfg)
     if steps is None:
         steps = range(len(build_scenario(cfg)))
@@ -50,6 +52,26 @@ def run_steps(cfg: Config,
     check_run(cfg, steps, resume, base_checkpoint)
     check_model(cfg, steps[-1])
     check_data(cfg, steps)
+    _start(cfg, steps, base_checkpoint)
+    stop_phase(cfg, 'checks')
+    results = {}
+    for step in steps:
+        if not osp.isfile(final_checkpoint(cfg, step)):
+            train_step(cfg, step, resume)
+            stop_phase(cfg, 'release')
+        if not osp.isfile(osp.join(step_dir(cfg, step), 'results.json')):
+            save_evaluation(cfg, step, evaluate_step(cfg, step))
+        results = collect_results(cfg)
+        stop_phase(cfg, 'results')
+    on_main_process(report, cfg, results)
+    stop_phase(cfg, 'report')
+    save_profile(cfg, len(steps))
+    return results
+
+
+def _start(cfg: Config, steps: Sequence[int],
+           base_checkpoint: Optional[str]) -> None:
+    """Take the work dir, and what the first step starts from."""
     base = None
     if osp.isfile(final_checkpoint(cfg, 0)):
         if base_checkpoint is not None:
@@ -63,15 +85,6 @@ def run_steps(cfg: Config,
     claim_work_dir(cfg)
     if base is not None:
         on_main_process(adopt_base_checkpoint, cfg, base, base_checkpoint)
-    results = {}
-    for step in steps:
-        if not osp.isfile(final_checkpoint(cfg, step)):
-            train_step(cfg, step, resume)
-        if not osp.isfile(osp.join(step_dir(cfg, step), 'results.json')):
-            save_evaluation(cfg, step, evaluate_step(cfg, step))
-        results = collect_results(cfg)
-    on_main_process(report, cfg, results)
-    return results
 
 
 def evaluate_steps(cfg: Config,

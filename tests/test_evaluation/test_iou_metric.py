@@ -4,6 +4,7 @@ from typing import Sequence
 import numpy as np
 import pytest
 import torch
+from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
 from mmseg_incremental.errors import IncrementalConfigError
@@ -94,14 +95,27 @@ def test_areas_beyond_float32():
     """2**24 + 1 pixels are not a float32; the last one must still count."""
     metric = IncrementalIoUMetric()
     metric.dataset_meta = dict(classes=('background', 'cat'))
-    large = torch.tensor([2.**24, 1.])
-    small = torch.tensor([1., 0.])
-    wrong = (torch.tensor([0., 0.]), torch.tensor([1., 1.]),
-             torch.tensor([0., 1.]), torch.tensor([1., 0.]))
-    metrics = metric.compute_metrics([(large, ) * 4, (small, ) * 4, wrong])
+    pixel = torch.zeros(1, 1, dtype=torch.long)
+    one = metric.intersect_and_union(pixel, pixel, 2, 255)
+    large = tuple(area * 2**24 for area in one)
+    wrong = metric.intersect_and_union(pixel + 1, pixel, 2, 255)
+    cat = metric.intersect_and_union(pixel + 1, pixel + 1, 2, 255)
+    metrics = metric.compute_metrics([large, one, wrong, cat])
     hits = 2**24 + 1
     assert metrics['IoU/background'] == 100 * (hits / (hits + 1))
     assert metrics['IoU/cat'] == 50
+
+
+@pytest.mark.parametrize('ignore_index', [255, 1, -1])
+def test_counts_of_the_stock_metric(ignore_index):
+    pred = torch.randint(4, (9, 7))
+    label = torch.randint(4, (9, 7)).masked_fill(
+        torch.rand(9, 7) < 0.2, ignore_index)
+    args = (pred, label, 4, ignore_index)
+    for ours, stock in zip(
+            IncrementalIoUMetric.intersect_and_union(*args),
+            IoUMetric.intersect_and_union(*args)):
+        assert torch.equal(ours, stock.double())
 
 
 @pytest.mark.parametrize('nan_to_num, expected', [(None, 100), (0, 50)])

@@ -4,6 +4,7 @@ from .fixed_classifier_hook import FixedClassifierHook
 from .invalid_loss_hook import InvalidLossHook
 from .label_completion_hook import LabelCompletionHook
 from .panel_hook import PanelHook
+from .profile_hook import ProfileHook
 from .step_checkpoint_hook import StepCheckpointHook
 from .teacher_snapshot_hook import TeacherSnapshotHook
 from .training_cost_hook import TrainingCostHook
@@ -12,7 +13,7 @@ from .weight_regularizer_hook import WeightRegularizerHook
 
 __all__ = [
     'ChannelsLastHook', 'ClassifierGrowthHook', 'FixedClassifierHook',
-    'InvalidLossHook', 'LabelCompletionHook', 'PanelHook',
+    'InvalidLossHook', 'LabelCompletionHook', 'PanelHook', 'ProfileHook',
     'StepCheckpointHook', 'TeacherSnapshotHook', 'TrainingCostHook',
     'WeightFusionHook', 'WeightRegularizerHook'
 ]
