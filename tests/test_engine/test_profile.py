@@ -33,8 +33,8 @@ def test_every_moment_has_a_phase(clock, tmp_path, capsys):
         checks=dict(seconds=1.0, times=1),
         iterations=dict(seconds=6.0, times=2),
         results=dict(seconds=1.0, times=1))
-    rows = [line.split('|')[1:-1] for line in capsys.readouterr().out.split('\n')
-            if line.startswith('|')]  # yapf: disable
+    lines = capsys.readouterr().out.split('\n')
+    rows = [line.split('|')[1:-1] for line in lines if line.startswith('|')]
     rows = {row[0].strip(): [c.strip() for c in row[1:]] for row in rows}
     assert rows['iterations'] == ['6.00', '2', '3.00', '75.0']
     assert rows['all'] == ['8.00', '', '4.00', '100.0']
