@@ -69,14 +69,33 @@ def evaluate_step(cfg: Config,
     return _run(test_cfg, 'test')
 
 
+class FormattedOnce(Config):
+    """A config whose text is formatted once, not once a reader.
+
+    A Runner wants it for its log, its work dir and its visualizer, and yapf
+    takes longer each time than all else that is built.
+    """
+
+    _latest = ('', '')
+
+    @property
+    def pretty_text(self) -> str:
+        """str: The config as Python code."""
+        content = repr(self._cfg_dict)
+        if self._latest[0] != content:
+            type(self)._latest = (content, super().pretty_text)
+        return self._latest[1]
+
+
 def _run(cfg: Config, mode: str) -> Any:
     """Train or test in a Runner of its own and free all that it held."""
-    runner = Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(
+        FormattedOnce(cfg._cfg_dict, cfg_text=cfg.text, filename=cfg.filename))
     try:
         return getattr(runner, mode)()
     finally:
         runner.visualizer.close()
-        _release_workers(runner)
+        release_workers(runner)
         # Here is the last reference: a Runner refers to itself in circles.
         del runner
         gc.collect()
@@ -84,11 +103,14 @@ def _run(cfg: Config, mode: str) -> Any:
             torch.cuda.empty_cache()
 
 
-def _release_workers(runner: Runner) -> None:
+def release_workers(runner: Runner) -> None:
     """Drop the loader iterators while they are whole, so workers stop.
 
     Left to the garbage collector with the rest of the Runner, their queues
     are finalized first and every worker is waited for five seconds.
+
+    Args:
+        runner (Runner): A runner that is done.
     """
     for name in ('_train_loop', '_val_loop', '_test_loop'):
         loop = getattr(runner, name, None)

@@ -77,3 +77,29 @@ def test_folder_without_masks_is_refused(rows, tmp_path, capsys):
     with pytest.raises(SystemExit, match='2'):
         rows('data', str(tmp_path))
     assert 'holds no file *.png' in capsys.readouterr().err
+
+
+def test_scale(rows):
+    table = rows(
+        'scale',
+        OLD_CLASSES=(2, 4),
+        PIXELS=(16**2, 32**2),
+        STEPS=(2, 3),
+        IMAGES=(3, 6))
+    assert [row[:2] for row in table[:4]] == [
+        ['fused losses', '2 old classes'],
+        ['fused losses', '4 old classes'],
+        ['fused losses', '256 pixels'],
+        ['fused losses', '1,024 pixels'],
+    ]
+    assert [row[1] for row in table[-3:]
+            ] == ['3 images', '6 images', '1,000,000 images, fitted']
+    assert all(float(row[2]) > 0 for row in table)
+
+
+def test_exponent(monkeypatch, repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    scale = importlib.import_module('scale')
+    assert scale.exponent((10, 100), (3, 30)) == pytest.approx(1)
+    assert scale.exponent((10, 1000), (3, 30)) == pytest.approx(0.5)
+    assert np.isnan(scale.exponent((10, 1000), (0.1, 30)))

@@ -1,7 +1,11 @@
+import copy
+
 import pytest
+from mmengine.config import Config
 
 from mmseg_incremental.engine import build_step_cfg
-from mmseg_incremental.engine.step_runner import (_keep_small_batch,
+from mmseg_incremental.engine.step_runner import (FormattedOnce,
+                                                  _keep_small_batch,
                                                   latest_checkpoint)
 from mmseg_incremental.errors import IncrementalConfigError
 
@@ -29,3 +33,15 @@ def test_only_batch_is_not_dropped(tiny_cfg, tmp_path, batch_size, kept):
     # Step 1 has three images.
     _keep_small_batch(cfg)
     assert cfg.train_dataloader.drop_last == kept
+
+
+def test_config_is_formatted_once(tiny_cfg, tmp_path, monkeypatch):
+    cfg = build_step_cfg(tiny_cfg(tmp_path), 1)
+    once = FormattedOnce(cfg._cfg_dict)
+    assert once.pretty_text == cfg.pretty_text
+
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda self: 1 / 0))
+    assert copy.deepcopy(once).pretty_text == once.pretty_text
+    once.work_dir = 'elsewhere'
+    with pytest.raises(ZeroDivisionError):
+        once.pretty_text
