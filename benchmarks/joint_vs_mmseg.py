@@ -9,13 +9,15 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from common import describe_machine, in_turns, markdown_table
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
+from mmseg.registry import DATASETS
 
 from mmseg_incremental.engine import (build_scenario, build_step_cfg,
                                       load_config, train_step)
 from mmseg_incremental.engine.cli import exit_on_bad_input
 from mmseg_incremental.engine.model_config import without_pretrained
+from mmseg_incremental.engine.scenario_config import is_incremental
 from mmseg_incremental.errors import IncrementalConfigError
 
 STOCK = 'MMSegmentation'
@@ -103,8 +105,8 @@ def to_stock(cfg: Config) -> Config:
     """Write a config as MMSegmentation's own ``tools/train.py`` takes it.
 
     Args:
-        cfg (Config): Config of a run whose data is an ``IncrementalDataset``
-            around a stock dataset.
+        cfg (Config): Config of a run on a registered dataset or one in an
+            ``IncrementalDataset``.
 
     Returns:
         Config: All classes at once: a stock segmentor on the wrapped dataset
@@ -114,13 +116,7 @@ def to_stock(cfg: Config) -> Config:
         IncrementalConfigError: If the data is of another form.
     """
     train_dataloader = copy.deepcopy(cfg.train_dataloader)
-    wrapper = train_dataloader.dataset
-    if wrapper.type != 'IncrementalDataset' or 'dataset' not in wrapper:
-        raise IncrementalConfigError(
-            f'train_dataloader.dataset.type={wrapper.type!r} has no stock '
-            "form here; choose a config with type='IncrementalDataset' and "
-            'the stock dataset in its key "dataset".')
-    train_dataloader.dataset = dict(wrapper.dataset, pipeline=wrapper.pipeline)
+    train_dataloader.dataset = stock_dataset(train_dataloader.dataset)
     model = copy.deepcopy(cfg.model)
     model.type = 'EncoderDecoder'
     model.decode_head.num_classes = build_scenario(cfg).num_classes + 1
@@ -135,6 +131,32 @@ def to_stock(cfg: Config) -> Config:
             for key in kept if key in cfg
         }
     })
+
+
+def stock_dataset(dataset: ConfigDict) -> dict:
+    """The dataset that one of this package wraps.
+
+    Args:
+        dataset (ConfigDict): Config of the wrapper.
+
+    Returns:
+        dict: Config of the stock dataset, with the wrapper's pipeline.
+
+    Raises:
+        IncrementalConfigError: If nothing is wrapped.
+    """
+    if 'dataset' in dataset:
+        inner = dataset.dataset
+    else:
+        inner = dict(dataset)
+        inner['type'] = getattr(
+            DATASETS.get(dataset.type), 'dataset_type', None)
+    if is_incremental(dataset) and inner['type'] is not None:
+        return dict(inner, pipeline=dataset.pipeline)
+    raise IncrementalConfigError(
+        f'train_dataloader.dataset.type={dataset.type!r} has no stock form '
+        "here; choose a config with type='IncrementalDataset' and the stock "
+        'dataset in its key "dataset".')
 
 
 def build_sides(args: argparse.Namespace, root: str) -> Dict[str, Config]:

@@ -3,7 +3,9 @@ import argparse
 import copy
 import json
 import os.path as osp
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
@@ -72,12 +74,9 @@ def stock_config(args: argparse.Namespace, root: str) -> Config:
     """The same iterations in MMSegmentation alone, on all classes."""
     cfg = read_config(args, 'joint', osp.join(root, 'joint'))
     cfg.train_cfg.max_iters = args.iters
-    loader = cfg.train_dataloader
-    inner = dict(loader.dataset)
-    pipeline = inner.pop('pipeline')
-    inner['type'] = inner['type'].replace('Incremental', '')
-    loader.dataset = dict(
-        type='IncrementalDataset', dataset=inner, pipeline=pipeline)
+    if not cfg.train_dataloader.get('num_workers'):
+        # torch refuses persistent workers where there are none.
+        cfg.train_dataloader.persistent_workers = False
     return to_stock(cfg)
 
 
@@ -91,7 +90,8 @@ def run_step(cfg: Config, step: int) -> Phases:
     Returns:
         dict[str, float]: Seconds of every phase.
     """
-    run_steps(copy.deepcopy(cfg), steps=[step])
+    with redirect_stdout(sys.stderr):
+        run_steps(copy.deepcopy(cfg), steps=[step])
     with open(osp.join(cfg.work_dir, PROFILE_FILE), encoding='utf-8') as file:
         phases = json.load(file)['phases']
     return {name: phase['seconds'] for name, phase in phases.items()}

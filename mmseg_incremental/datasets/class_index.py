@@ -72,7 +72,7 @@ def _load_or_scan(paths: List[str], cache: IndexCache, nproc: Optional[int],
     if packed is None:
         packed = _scan(paths, nproc, backend_args)
         cache.save(packed)
-    return np.unpackbits(packed, axis=1).astype(bool)
+    return np.unpackbits(packed, axis=1).view(bool)
 
 
 def _scan(paths: List[str], nproc: Optional[int],

@@ -1,5 +1,6 @@
 """Every benchmark runs, on little work, and prints its table."""
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,3 +104,49 @@ def test_exponent(monkeypatch, repository):
     assert scale.exponent((10, 100), (3, 30)) == pytest.approx(1)
     assert scale.exponent((10, 1000), (3, 30)) == pytest.approx(0.5)
     assert np.isnan(scale.exponent((10, 1000), (0.1, 30)))
+
+
+@pytest.fixture
+def run_all(monkeypatch, repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    return importlib.import_module('run_all')
+
+
+def test_every_benchmark_has_its_place(run_all, repository):
+    text = (repository / 'benchmarks/README.md').read_text()
+    names = run_all.commands(SimpleNamespace(masks='m', voc='v'))
+    scripts = {path.stem for path in (repository / 'benchmarks').glob('*.py')}
+    assert set(names) == scripts - {'common', 'run_all'}
+    for name in names:
+        changed = run_all.record(text, name, f'table of {name}\n')
+        assert f'<!-- {name} -->\n\ntable of {name}\n' in changed
+        assert run_all.record(changed, name, 'table\n') != changed
+
+
+def test_a_place_is_needed(run_all):
+    with pytest.raises(ValueError, match='has 0 places for losses'):
+        run_all.record('no place', 'losses', 'table')
+
+
+def test_tables_are_what_is_kept(run_all, monkeypatch, tmp_path):
+    (tmp_path /
+     'some.py').write_text('print("noise")\nprint("| a |\\n\\n- b")\n')
+    monkeypatch.setattr(run_all, 'FOLDER', str(tmp_path))
+    lines = run_all.run('some', []).splitlines()
+    assert lines[:3] == ['| a |', '', '- b']
+    assert lines[3].startswith('- It took 0.')
+
+
+def test_sequence(rows, shapes_root):
+    table = rows('sequence',
+                 '--config', 'tests/configs/tiny_shapes.py', '--data-root',
+                 str(shapes_root), '--iters', '2', '--images', '2')
+    by_work = {tuple(row[:2]): row[2:] for row in table if len(row) == 4}
+    assert by_work['iteration', 'MMSegmentation'][1] == '1.00'
+    assert float(by_work['evaluation of an image', 'all'][1]) > 1
+    assert by_work['2 steps of 2 iterations, evaluation left out',
+                   'MMSegmentation'][1] == '1.00'
+    second = [row for row in table if len(row) == 2]
+    assert second[0] == ['phase', 's a step']
+    phases = {name: float(seconds) for name, seconds in second[2:]}
+    assert phases['iterations'] > 0 and phases['evaluation: forward'] > 0

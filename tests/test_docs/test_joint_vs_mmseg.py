@@ -3,6 +3,7 @@ import runpy
 
 import numpy as np
 import pytest
+from mmengine.config import ConfigDict
 
 from mmseg_incremental.datasets import draw_shapes
 
@@ -77,16 +78,30 @@ def test_table_is_of_medians(benchmark):
     ]
 
 
-@pytest.mark.parametrize('name, message', [
-    ('voc_15-5.py', 'IterBasedTrainLoop'),
-    ('voc_15-5_cpu.py', "type='IncrementalPascalVOCDataset' has no stock"),
-])
-def test_unfit_config_is_refused(benchmark, repository, capsys, name, message):
+def test_registered_dataset_has_a_stock_form(benchmark, repository):
     script = benchmark.script
-    path = str(repository / 'configs/incremental' / name)
-    error = script['IncrementalConfigError']
-    with pytest.raises(error, match=re.escape(message)):
-        script['to_stock'](script['read_config'](path, 'joint', 1, None))
+    path = str(repository / 'configs/incremental/voc_15-5_cpu.py')
+    cfg = script['read_config'](path, 'joint', 1, 'elsewhere')
+    dataset = script['to_stock'](cfg).train_dataloader.dataset
+    assert dataset.type == 'PascalVOCDataset'
+    assert dataset.data_root == 'elsewhere'
+    assert dataset.pipeline == cfg.train_dataloader.dataset.pipeline
+
+
+def test_unfit_config_is_refused(benchmark, repository):
+    script = benchmark.script
+    path = str(repository / 'configs/incremental/voc_15-5.py')
+    with pytest.raises(
+            script['IncrementalConfigError'], match='IterBasedTrainLoop'):
+        script['read_config'](path, 'joint', 1, None)
+
+
+def test_unfit_dataset_is_refused(benchmark):
+    script = benchmark.script
+    dataset = ConfigDict(type='PascalVOCDataset')
+    with pytest.raises(
+            script['IncrementalConfigError'], match='has no stock form'):
+        script['stock_dataset'](dataset)
 
 
 @pytest.mark.parametrize('option', ['--iters', '--repeats'])
