@@ -1,4 +1,22 @@
-"""Where the time of a run goes."""
+"""Where the time of a run goes.
+
+Every moment belongs to one of these phases, in the order of a run:
+
+- checks: of config, data sets and base checkpoint
+- building: configs, data sets, model and optimizer of a step
+- loading: reading the weights to start from
+- preparation: teacher, and what a method needs of the data first
+- first batch: start of the data loader
+- iterations, waiting for data, validation, checkpoints
+- end of training: fused weights, importances
+- end, release: of the Runner and its workers
+- evaluation: the same again, with inputs (moved and normalised), forward
+  (the segmentor up to its label map) and metric
+- results, report: tables and pictures
+
+In a distributed run they are those of rank 0, which waits for the others at
+the end of evaluation, in metric.
+"""
 import json
 import os.path as osp
 import time
@@ -8,6 +26,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.dist import is_main_process
+from mmengine.fileio import load
 from mmengine.utils import ManagerMixin
 from prettytable import PrettyTable
 
@@ -15,7 +34,7 @@ from mmseg_incremental.evaluation.results_io import write_atomically
 
 PROFILE_FILE = 'profile.json'
 # What a run is for; all other phases are what it costs beside that.
-WORK = ('iterations', 'evaluation: forward')
+WORK = ('iterations', 'validation', 'evaluation: forward')
 
 
 class Profile(ManagerMixin):
@@ -85,42 +104,63 @@ def stop_phase(cfg: Config, phase: str) -> None:
         Profile.get_instance(cfg.work_dir).stop(phase)
 
 
-def save_profile(cfg: Config, num_steps: int) -> None:
+def save_profile(cfg: Config) -> None:
     """Print the table of a run that is profiled and keep its numbers.
+
+    They are added to those of an earlier part of the run.
 
     Args:
         cfg (Config): Config of the run.
-        num_steps (int): Number of steps that were asked for.
     """
     if not cfg.get('profile', False) or not is_main_process():
         return
     phases = Profile.get_instance(cfg.work_dir).to_dict()
+    if 'checks' not in phases:
+        # The run was refused and must leave nothing behind.
+        return
     path = osp.join(cfg.work_dir, PROFILE_FILE)
-    content = dict(num_steps=num_steps, phases=phases)
-    write_atomically(f'{json.dumps(content, indent=2)}\n'.encode(), path)
-    print(profile_table(phases, num_steps))
+    if osp.isfile(path):
+        phases = _add(load(path)['phases'], phases)
+    content = json.dumps(dict(phases=phases), indent=2)
+    write_atomically(f'{content}\n'.encode(), path)
+    print(profile_table(phases))
     print(f'Profile: {path}')
 
 
-def profile_table(phases: Dict[str, dict], num_steps: int) -> str:
-    """A row a phase, what remains beside iterations and forward passes last.
+def _add(earlier: Dict[str, dict], phases: Dict[str, dict]) -> Dict[str, dict]:
+    nothing = dict(seconds=0.0, times=0)
+    return {
+        name: {
+            key:
+            earlier.get(name, nothing)[key] + phases.get(name, nothing)[key]
+            for key in nothing
+        }
+        for name in [*earlier, *(n for n in phases if n not in earlier)]
+    }
+
+
+def profile_table(phases: Dict[str, dict]) -> str:
+    """A row a phase, what remains beside the work itself last.
 
     Args:
         phases (dict[str, dict]): What :meth:`Profile.to_dict` returned.
-        num_steps (int): Number of steps of the run.
 
     Returns:
-        str: The table.
+        str: The table. A step is a Runner that trains or, where none does,
+        one that evaluates.
     """
+    num_steps = max([1] + [
+        phases[name]['times']
+        for name in ('building', 'evaluation: building') if name in phases
+    ])
     table = PrettyTable(['phase', 'seconds', 'times', 's a step', '%'])
     table.align = 'r'
     table.align['phase'] = 'l'
-    total = sum(phase['seconds'] for phase in phases.values())
     rows = [(name, phase['seconds'], phase['times'])
             for name, phase in phases.items()]
+    total = sum(seconds for _, seconds, _ in rows)
     beside = sum(seconds for name, seconds, _ in rows if name not in WORK)
-    ends = [('all', total, ''),
-            ('beside iterations and forward passes', beside, '')]
+    ends = [('all', total, ''), ('all but ' + ', '.join(WORK), beside, '')]
     for index, (name, seconds, times) in enumerate(rows + ends):
         table.add_row([
             name, f'{seconds:.2f}', times, f'{seconds / num_steps:.2f}',

@@ -27,6 +27,8 @@ def step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
         list[ConfigDict]: The hooks' configs.
     """
     hooks = [
+        # First, to stop before the checkpoint of the step is written.
+        *profile_hooks(cfg),
         dict(
             type='StepCheckpointHook',
             step=step,
@@ -42,7 +44,7 @@ def step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
         # They watch the base classes, for the steps to come.
         hooks.append(
             dict(type='WeightRegularizerHook', regularizers=regularizers))
-    return [ConfigDict(hook) for hook in hooks] + profile_hooks(cfg)
+    return [ConfigDict(hook) for hook in hooks]
 
 
 def profile_hooks(cfg: Config) -> List[ConfigDict]:

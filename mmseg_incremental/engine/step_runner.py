@@ -78,12 +78,27 @@ class FormattedOnce(Config):
 
     _latest = ('', '')
 
+    @classmethod
+    def from_config(cls, cfg: Config) -> 'FormattedOnce':
+        """Take over a config.
+
+        Args:
+            cfg (Config): The config, whose content is shared.
+
+        Returns:
+            FormattedOnce: The same config.
+        """
+        once = cls.__new__(cls)
+        once.__setstate__(cfg.__getstate__())
+        return once
+
     @property
     def pretty_text(self) -> str:
         """str: The config as Python code."""
         content = repr(self._cfg_dict)
         if self._latest[0] != content:
-            type(self)._latest = (content, super().pretty_text)
+            # Past Config, which would take it for a key.
+            object.__setattr__(self, '_latest', (content, super().pretty_text))
         return self._latest[1]
 
 

@@ -45,6 +45,14 @@ def run_steps(cfg: Config,
     """
     cfg = copy.deepcopy(cfg)
     start_profile(cfg)
+    try:
+        return _run_steps(cfg, steps, resume, base_checkpoint)
+    finally:
+        save_profile(cfg)
+
+
+def _run_steps(cfg: Config, steps: Optional[Sequence[int]], resume: bool,
+               base_checkpoint: Optional[str]) -> dict:
     start_distributed(cfg)
     if steps is None:
         steps = range(len(build_scenario(cfg)))
@@ -60,12 +68,13 @@ def run_steps(cfg: Config,
             train_step(cfg, step, resume)
             stop_phase(cfg, 'release')
         if not osp.isfile(osp.join(step_dir(cfg, step), 'results.json')):
-            save_evaluation(cfg, step, evaluate_step(cfg, step))
+            metrics = evaluate_step(cfg, step)
+            stop_phase(cfg, 'evaluation: release')
+            save_evaluation(cfg, step, metrics)
         results = collect_results(cfg)
         stop_phase(cfg, 'results')
     on_main_process(report, cfg, results)
     stop_phase(cfg, 'report')
-    save_profile(cfg, len(steps))
     return results
 
 
@@ -107,6 +116,8 @@ def evaluate_steps(cfg: Config,
         IncrementalConfigError: If a step is not trained.
     """
     cfg = copy.deepcopy(cfg)
+    # The clock is one of runs that train.
+    cfg.profile = False
     start_distributed(cfg)
     every = range(len(build_scenario(cfg)))
     trained = [s for s in every if osp.isfile(final_checkpoint(cfg, s))]

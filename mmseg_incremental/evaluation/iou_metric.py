@@ -104,13 +104,12 @@ class IncrementalIoUMetric(IoUMetric):
                             ignore_index: int) -> Tuple[torch.Tensor, ...]:
         """Count the pixels of one image.
 
-        The stock metric counts in three histograms of selected pixels; one
-        of pairs of classes takes a third of the time.
+        As the stock metric, but in integers and without picking out pixels,
+        in a third of the time.
 
         Args:
             pred_label (torch.Tensor): Prediction, shape (H, W).
-            label (torch.Tensor): Ground truth, of the shape and the integer
-                type of the prediction.
+            label (torch.Tensor): Ground truth, shape (H, W).
             num_classes (int): Number of classes.
             ignore_index (int): Label of pixels that are not counted.
 
@@ -118,14 +117,16 @@ class IncrementalIoUMetric(IoUMetric):
             tuple[torch.Tensor]: Pixels of the intersection, the union, the
             prediction and the ground truth of every class, shape (C, ) each.
         """
-        ignored = num_classes**2
-        pairs = (label * num_classes + pred_label).masked_fill_(
-            label == ignore_index, ignored)
-        counts = torch.bincount(
-            pairs.flatten(), minlength=ignored + 1)[:ignored].cpu().double()
-        counts = counts.view(num_classes, num_classes)
-        intersect = counts.diagonal()
-        predicted, labelled = counts.sum(dim=0), counts.sum(dim=1)
+        label, pred_label = label.flatten().long(), pred_label.flatten().long()
+        # What is not counted goes to one class more.
+        ignored = label == ignore_index
+        label = label.masked_fill(ignored, num_classes)
+        pred_label = pred_label.masked_fill(ignored, num_classes)
+        common = label.masked_fill(label != pred_label, num_classes)
+        intersect, predicted, labelled = (
+            torch.bincount(pixels, minlength=num_classes +
+                           1)[:num_classes].cpu().double()
+            for pixels in (common, pred_label, label))
         return intersect, predicted + labelled - intersect, predicted, labelled
 
     @staticmethod
@@ -175,6 +176,9 @@ class IncrementalIoUMetric(IoUMetric):
         """Raise if a label map holds something else than class indices."""
         labels = data_sample[field]['data']
         num_classes = len(self.dataset_meta['classes'])
+        lowest, highest = (value.item() for value in labels.aminmax())
+        if 0 <= lowest and highest < num_classes:
+            return
         invalid = (labels < 0) | (labels >= num_classes)
         if ignore_index is not None:
             invalid &= labels != ignore_index

@@ -37,7 +37,7 @@ def test_only_batch_is_not_dropped(tiny_cfg, tmp_path, batch_size, kept):
 
 def test_config_is_formatted_once(tiny_cfg, tmp_path, monkeypatch):
     cfg = build_step_cfg(tiny_cfg(tmp_path), 1)
-    once = FormattedOnce(cfg._cfg_dict)
+    once = FormattedOnce.from_config(cfg)
     assert once.pretty_text == cfg.pretty_text
 
     monkeypatch.setattr(Config, 'pretty_text', property(lambda self: 1 / 0))
@@ -45,3 +45,10 @@ def test_config_is_formatted_once(tiny_cfg, tmp_path, monkeypatch):
     once.work_dir = 'elsewhere'
     with pytest.raises(ZeroDivisionError):
         once.pretty_text
+
+
+def test_config_keeps_how_it_is_written():
+    cfg = Config(dict(a=dict(b=[1, 2])), format_python_code=False)
+    once = FormattedOnce.from_config(cfg)
+    assert once.pretty_text == cfg.pretty_text
+    assert once.a.b == [1, 2] and 'latest' not in once

@@ -107,15 +107,35 @@ def test_areas_beyond_float32():
 
 
 @pytest.mark.parametrize('ignore_index', [255, 1, -1])
-def test_counts_of_the_stock_metric(ignore_index):
-    pred = torch.randint(4, (9, 7))
-    label = torch.randint(4, (9, 7)).masked_fill(
-        torch.rand(9, 7) < 0.2, ignore_index)
-    args = (pred, label, 4, ignore_index)
+@pytest.mark.parametrize('num_classes', [4, 200])
+@pytest.mark.parametrize(
+    'dtype', [torch.int64, torch.int16, torch.int32, torch.float32])
+def test_counts_of_the_stock_metric(ignore_index, num_classes, dtype):
+    pred = torch.randint(num_classes, (9, 7)).to(dtype)
+    label = torch.where(
+        torch.rand(9, 7) < 0.5, pred,
+        torch.randint(num_classes, (9, 7)).to(dtype))
+    label = label.masked_fill(torch.rand(9, 7) < 0.2, ignore_index)
+    args = (pred, label, num_classes, ignore_index)
     for ours, stock in zip(
             IncrementalIoUMetric.intersect_and_union(*args),
             IoUMetric.intersect_and_union(*args)):
         assert torch.equal(ours, stock.double())
+        assert ours.untyped_storage().nbytes() <= 8 * (num_classes + 1)
+
+
+def test_small_integers():
+    pred = torch.full((3, 5), 20, dtype=torch.uint8)
+    label = torch.tensor([20, 20, 7, 255, 0], dtype=torch.uint8).repeat(3, 1)
+    areas = IncrementalIoUMetric.intersect_and_union(pred, label, 21, 255)
+    assert [area[20].item() for area in areas] == [6, 12, 12, 6]
+
+
+def test_image_without_a_label():
+    pred, label = torch.zeros(2, 2, 2, dtype=torch.long)
+    label.fill_(255)
+    areas = IncrementalIoUMetric.intersect_and_union(pred, label, 3, 255)
+    assert all(area.tolist() == [0, 0, 0] for area in areas)
 
 
 @pytest.mark.parametrize('nan_to_num, expected', [(None, 100), (0, 50)])

@@ -12,8 +12,9 @@ from ..profile import Profile
 class ProfileHook(Hook):
     """Divide the time of a Runner into phases.
 
-    Checkpoints are told from what follows them by the next stop, before which
-    nothing else takes time worth naming.
+    A forward pass of the evaluation is one call of the segmentor; with test
+    time augmentation there is none, and all counts as metric. When an
+    interrupted step goes on, the data that it skips counts as first batch.
 
     Args:
         name (str): Name of the :class:`Profile`, the work dir of the run.
@@ -48,13 +49,22 @@ class ProfileHook(Hook):
             self.prefix = 'evaluation: '
         self.stop('building')
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """The weights to start from are read.
+
+        Args:
+            runner (Runner): The runner of the step.
+            checkpoint (dict): What was read.
+        """
+        self.stop('loading')
+
     def before_train(self, runner: Runner) -> None:
-        """Weights and teacher are loaded and prepared.
+        """Model, teacher and all that a method needs first are ready.
 
         Args:
             runner (Runner): The runner of the step.
         """
-        self.stop('loading')
+        self.stop('preparation')
 
     def before_train_iter(self, runner: Runner, *args: Any,
                           **kwargs: Any) -> None:
@@ -77,8 +87,16 @@ class ProfileHook(Hook):
         """
         self.stop('iterations')
 
-    def after_val_epoch(self, runner: Runner, *args: Any,
-                        **kwargs: Any) -> None:
+    def before_val(self, runner: Runner) -> None:
+        """A validation during training begins.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        if self.saving:
+            self.stop('checkpoints')
+
+    def after_val(self, runner: Runner) -> None:
         """A validation during training is over.
 
         Args:
@@ -86,23 +104,31 @@ class ProfileHook(Hook):
         """
         self.stop('validation')
 
+    def after_train(self, runner: Runner) -> None:
+        """All iterations are done, and what follows them on the weights.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        self.stop('end of training')
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """What comes now until the next stop is the writing of a file.
+        """Model and optimizer are copied; now the file is written.
 
         Args:
             runner (Runner): The runner of the step.
             checkpoint (dict): The checkpoint about to be saved.
         """
-        self.stop('end of training')
+        self.stop('checkpoints')
         self.saving = True
 
     def before_test(self, runner: Runner) -> None:
-        """Weights are loaded; from now on forward passes are timed.
+        """All is ready; from now on forward passes are timed.
 
         Args:
             runner (Runner): The runner of the evaluation.
         """
-        self.stop('loading')
+        self.stop('preparation')
         model = unwrap_model(runner)
         model.register_forward_pre_hook(lambda *_: self.stop('inputs'))
         model.register_forward_hook(lambda *_: self.stop('forward'))
@@ -131,4 +157,4 @@ class ProfileHook(Hook):
         Args:
             runner (Runner): The runner of the step.
         """
-        self.stop('end of training' if not self.prefix else 'end')
+        self.stop('end')
