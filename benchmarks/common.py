@@ -67,8 +67,10 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory(build: Callable[..., Callable[[], Any]], small: Sequence[Any],
-                args: Sequence[Any]) -> float:
+def peak_memory(build: Callable[..., Callable[[], Any]],
+                small: Sequence[Any],
+                args: Sequence[Any],
+                on_host: bool = False) -> float:
     """Most memory that a function takes beyond its inputs.
 
     It runs in a process of its own, whose memory nothing else has touched,
@@ -79,21 +81,23 @@ def peak_memory(build: Callable[..., Callable[[], Any]], small: Sequence[Any],
             importable by name.
         small (Sequence): Its arguments for little work.
         args (Sequence): Its arguments.
+        on_host (bool): Whether the function has nothing to do with a GPU.
+            Defaults to False.
 
     Returns:
         float: MiB.
     """
     with ProcessPoolExecutor(1, mp_context=get_context('spawn')) as pool:
-        return pool.submit(_measure, build, small, args,
+        return pool.submit(_measure, build, small, args, on_host,
                            torch.get_num_threads()).result()
 
 
 def _measure(build: Callable, small: Sequence[Any], args: Sequence[Any],
-             num_threads: int) -> float:
+             on_host: bool, num_threads: int) -> float:
     torch.set_num_threads(num_threads)
     build(*small)()
     function = build(*args)
-    if get_device() == 'cuda':
+    if not on_host and get_device() == 'cuda':
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         function()

@@ -6,69 +6,94 @@ import re
 import subprocess
 import sys
 import time
-from typing import Dict, List
+from typing import NamedTuple, Optional, Tuple
 
 FOLDER = osp.dirname(osp.abspath(__file__))
 README = osp.join(FOLDER, 'README.md')
 PLACE = '<!-- {0} -->\n.*?<!-- end of {0} -->\n'
 
 
+class Benchmark(NamedTuple):
+    """How a benchmark is run.
+
+    Attributes:
+        argv (tuple[str]): Its arguments.
+        needs (str): The option that names its data, if it needs any.
+        threads (int, optional): Threads of torch, None for one a core.
+    """
+
+    argv: Tuple[str, ...] = ()
+    needs: str = ''
+    threads: Optional[int] = None
+
+
+BENCHMARKS = {
+    'losses': Benchmark(),
+    'iterations': Benchmark(),
+    'data': Benchmark(needs='masks'),
+    'joint_vs_mmseg': Benchmark(('--iters', '20', '--repeats', '7'),
+                                threads=1),
+    'sequence': Benchmark(('--data-root', ), needs='voc'),
+    'scale': Benchmark()
+}
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'masks', help='folder of masks, such as those of VOC 2012 with SBD')
+        '--masks',
+        type=osp.abspath,
+        help='folder of masks, such as those of VOC 2012 with SBD')
     parser.add_argument(
-        'voc', help='folder of VOC, or of a part of it, to train on')
+        '--voc',
+        type=osp.abspath,
+        help='folder of VOC, or of a part of it, to train on')
     parser.add_argument(
-        '--only', nargs='+', help='names of benchmarks (default: all)')
+        '--only',
+        nargs='+',
+        choices=BENCHMARKS,
+        default=list(BENCHMARKS),
+        help='which benchmarks (default: all)')
     args = parser.parse_args()
-    known = commands(args)
-    for name in args.only or []:
-        if name not in known:
-            parser.error(f'--only {name} is none of {", ".join(known)}')
+    for name in args.only:
+        option = BENCHMARKS[name].needs
+        if option and not getattr(args, option):
+            parser.error(f'{name} needs --{option}; name a folder, or leave '
+                         f'{name} out by --only')
     return args
 
 
-def commands(args: argparse.Namespace) -> Dict[str, List[str]]:
-    """Arguments of every benchmark.
-
-    Args:
-        args (argparse.Namespace): The command line.
-
-    Returns:
-        dict[str, list[str]]: Arguments by name of the script.
-    """
-    return {
-        'losses': [],
-        'iterations': [],
-        'data': [args.masks],
-        'joint_vs_mmseg': ['--iters', '20', '--repeats', '7'],
-        'sequence': ['--data-root', args.voc],
-        'scale': []
-    }
-
-
-def run(name: str, argv: List[str]) -> str:
+def run(name: str, folder: Optional[str] = None) -> str:
     """Run a benchmark in a process of its own.
 
     Args:
         name (str): Name of the script.
-        argv (list[str]): Its arguments.
+        folder (str, optional): Its data. Defaults to None.
 
     Returns:
         str: Its tables and what it says of the machine, in Markdown.
+
+    Raises:
+        SystemExit: If it fails.
     """
+    benchmark = BENCHMARKS[name]
+    argv = [*benchmark.argv, *([folder] if folder else [])]
+    env = dict(os.environ)
+    if benchmark.threads is not None:
+        env['OMP_NUM_THREADS'] = str(benchmark.threads)
     start = time.perf_counter()
-    out = subprocess.run(
+    done = subprocess.run(
         [sys.executable, osp.join(FOLDER, f'{name}.py'), *argv],
         cwd=osp.dirname(FOLDER),
+        env=env,
         stdout=subprocess.PIPE,
-        text=True,
-        check=True).stdout
+        text=True)
+    if done.returncode:
+        sys.exit(f'{name} failed, see above; its table stays as it is.')
     # Libraries print to the same stream.
     lines = [
-        line for line in out.splitlines()
+        line for line in done.stdout.splitlines()
         if line.startswith(('| ', '- ')) or not line
     ]
     minutes = (time.perf_counter() - start) / 60
@@ -107,15 +132,17 @@ def main() -> None:
     if load > 0.5:
         print(f'The load of the machine is {load:.1f}: other programs will '
               'be in the figures')
-    for name, argv in commands(args).items():
-        if name in (args.only or commands(args)):
-            print(f'{name} ...', flush=True)
-            tables = run(name, argv)
-            print(tables, flush=True)
-            with open(README, encoding='utf-8') as file:
-                text = record(file.read(), name, tables)
-            with open(README, 'w', encoding='utf-8') as file:
-                file.write(text)
+    start = time.perf_counter()
+    for name in args.only:
+        print(f'{name} ...', flush=True)
+        option = BENCHMARKS[name].needs
+        tables = run(name, getattr(args, option) if option else None)
+        print(tables, flush=True)
+        with open(README, encoding='utf-8') as file:
+            text = record(file.read(), name, tables)
+        with open(README, 'w', encoding='utf-8') as file:
+            file.write(text)
+    print(f'{(time.perf_counter() - start) / 60:.1f} minutes in all')
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 import argparse
 import math
 import os
+import os.path as osp
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Callable, List, NamedTuple, Sequence
 
 import cv2
 import numpy as np
+import torch
 from common import alternate, describe_machine, markdown_table, peak_memory
 from losses import Case, build
 from mmengine.config import Config
@@ -18,14 +20,20 @@ from mmseg.registry import DATASETS
 
 from mmseg_incremental.datasets.class_index import class_presence
 from mmseg_incremental.engine import build_step_cfg, load_config
+from mmseg_incremental.evaluation import IncrementalIoUMetric
 
 OLD_CLASSES = (20, 50, 100, 300, 1000)
+# The published approach needs gigabytes beyond.
+PUBLISHED_CLASSES = (20, 50, 100, 300)
 PIXELS = (128**2, 256**2, 512**2, 1024**2)
 STEPS = (2, 5, 10, 20, 50)
 IMAGES = (1000, 50000, 200000)
 BEYOND = 1000000
 # Milliseconds or MiB, below which growth drowns in what else there is.
 SMALLEST = 2.0
+
+# Makes the inputs and returns what is measured.
+Run = Callable[..., Callable[[], Any]]
 
 
 class Growth(NamedTuple):
@@ -44,6 +52,17 @@ class Growth(NamedTuple):
     values: List[int]
     times: List[float]
     peaks: List[float]
+
+    def fitted(self, value: int) -> List[str]:
+        """A row for a value beyond, on the straight line of least squares."""
+        numbers = [
+            np.polyval(np.polyfit(self.values, series, 1), value)
+            for series in (self.times, self.peaks)
+        ]
+        return [
+            self.what, f'{value:,} {self.grows_with}, fitted',
+            *(f'{number:.0f}' for number in numbers), '', ''
+        ]
 
     def rows(self) -> List[List[str]]:
         """Rows of the table, the exponents between the last two values."""
@@ -65,9 +84,13 @@ def exponent(values: Sequence[float], series: Sequence[float]) -> float:
     return math.log(series[1] / series[0]) / math.log(values[1] / values[0])
 
 
-def measure(build_run: Callable[...,
-                                Callable[[], Any]], what: str, grows_with: str,
-            values: Sequence[int], make: Callable, repeats: int) -> Growth:
+def measure(build_run: Run,
+            what: str,
+            grows_with: str,
+            values: Sequence[int],
+            make: Callable[[int], tuple],
+            repeats: int,
+            on_host: bool = False) -> Growth:
     """Measure a function at several values.
 
     Args:
@@ -77,17 +100,28 @@ def measure(build_run: Callable[...,
         values (Sequence[int]): The values.
         make (Callable): Arguments of ``build_run`` for a value.
         repeats (int): Timed calls of each value.
+        on_host (bool): Whether it has nothing to do with a GPU. Defaults to
+            False.
 
     Returns:
         Growth: Medians and peaks.
     """
     times = alternate({str(v): build_run(*make(v)) for v in values}, repeats)
     peaks = [
-        peak_memory(build_run, make(values[0]), make(value))
+        peak_memory(build_run, make(values[0]), make(value), on_host)
         for value in values
     ]
     medians = [float(np.median(times[str(value)])) for value in values]
     return Growth(what, grows_with, list(values), medians, peaks)
+
+
+def count_pixels(num_classes: int) -> Callable[[], Any]:
+    """A function that counts an image of 500 x 375 for the metric."""
+    generator = torch.Generator().manual_seed(0)
+    pred, label = torch.randint(
+        num_classes, (2, 500, 375), generator=generator)
+    return partial(IncrementalIoUMetric.intersect_and_union, pred, label,
+                   num_classes, 255)
 
 
 def make_images(root: str, number: int) -> None:
@@ -110,7 +144,6 @@ def make_images(root: str, number: int) -> None:
 def index_images(root: str) -> Callable[[], Any]:
     """A function that reads the cached class index of a folder."""
     paths = sorted(str(path) for path in Path(root, 'ann').glob('*.png'))
-    class_presence(paths)
     return partial(class_presence, paths)
 
 
@@ -127,7 +160,6 @@ def build_dataset(root: str) -> Callable[[], Any]:
             data_prefix=dict(img_path='img', seg_map_path='ann')),
         scenario=dict(task='1-1'),
         step=0)
-    index_images(root)
     return partial(DATASETS.build, cfg)
 
 
@@ -142,46 +174,39 @@ def build_configs(num_steps: int) -> Callable[[], List[Config]]:
     return lambda: [build_step_cfg(cfg, step) for step in range(num_steps)]
 
 
-def measure_all(repeats: int) -> List[Growth]:
-    """Measure everything; the number of images is the last.
+def measure_losses(repeats: int) -> List[Growth]:
+    """Losses over classes and pixels, and the metric over classes."""
 
-    Args:
-        repeats (int): Timed calls of each value.
+    def of_classes(name: str, values: Sequence[int]) -> Growth:
+        return measure(build, name, 'old classes', values, lambda old:
+                       (name, Case(old + 5, old, 8)), repeats)
 
-    Returns:
-        list[Growth]: What was measured.
-    """
-    fused = 'fused losses'
-    growths = [
-        measure(build, fused, 'old classes', OLD_CLASSES, lambda old:
-                (fused, Case(old + 5, old, 8)), repeats),
+    return [
+        of_classes('fused losses', OLD_CLASSES),
+        of_classes('published approach', PUBLISHED_CLASSES),
         measure(
-            build, fused, 'pixels', PIXELS, lambda pixels:
-            (fused, Case(21, 16, 8, size=math.isqrt(pixels))), repeats),
-        measure(build_configs, 'configs of all steps', 'steps', STEPS,
-                lambda steps: (steps, ), repeats)
+            build, 'fused losses', 'pixels', PIXELS, lambda pixels:
+            ('fused losses', Case(21, 16, 8, size=math.isqrt(pixels))),
+            repeats),
+        measure(count_pixels, 'metric of an image', 'classes', OLD_CLASSES,
+                lambda classes: (classes, ), repeats, True)
     ]
+
+
+def measure_images(repeats: int) -> List[Growth]:
+    """Class index and dataset over the number of images."""
     with tempfile.TemporaryDirectory() as root:
-        folders = {number: str(Path(root, str(number))) for number in IMAGES}
+        folders = {number: osp.join(root, str(number)) for number in IMAGES}
         for number, folder in folders.items():
             os.mkdir(folder)
             make_images(folder, number)
-        for function, what in ((index_images, 'class index, read again'),
-                               (build_dataset, 'dataset of a step')):
-            growths.append(
-                measure(function, what, 'images', IMAGES, lambda number:
-                        (folders[number], ), repeats))
-    return growths
-
-
-def beyond(growth: Growth) -> List[str]:
-    """A row for more images than were measured."""
-    factor = BEYOND / growth.values[-1]
-    return [
-        growth.what, f'{BEYOND:,} {growth.grows_with}, fitted',
-        f'{growth.times[-1] * factor:.0f}', f'{growth.peaks[-1] * factor:.0f}',
-        '', ''
-    ]
+            index_images(folder)()
+        return [
+            measure(function, what, 'images', IMAGES, lambda number:
+                    (folders[number], ), repeats, True)
+            for function, what in ((index_images, 'class index, read again'),
+                                   (build_dataset, 'dataset of a step'))
+        ]
 
 
 def main() -> None:
@@ -190,11 +215,13 @@ def main() -> None:
     parser.add_argument(
         '--repeats', type=int, default=7, help='timed calls of each value')
     args = parser.parse_args()
-    rows = []
-    for growth in measure_all(args.repeats):
-        rows += growth.rows()
-        if growth.grows_with == 'images':
-            rows.append(beyond(growth))
+    growths = measure_losses(args.repeats)
+    growths.append(
+        measure(build_configs, 'configs of all steps', 'steps', STEPS,
+                lambda steps: (steps, ), args.repeats, True))
+    rows = [row for growth in growths for row in growth.rows()]
+    for growth in measure_images(args.repeats):
+        rows += [*growth.rows(), growth.fitted(BEYOND)]
     print(
         markdown_table(('work', 'size', 'ms', 'peak MiB', 'exponent of time',
                         'exponent of memory'), rows))

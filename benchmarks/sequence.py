@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
-from common import describe_machine, markdown_table
+from common import describe_machine, in_turns, markdown_table
 from joint_vs_mmseg import STOCK, to_stock
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -21,9 +21,11 @@ from mmseg_incremental.engine.profile import PROFILE_FILE, Profile
 from mmseg_incremental.engine.step_runner import release_workers
 
 # What a run does once, whatever the number of its steps.
-ONCE = ('checks', 'report')
+ONCE = ('report', )
 TRAINING = ('iterations', 'waiting for data')
 FORWARD = 'evaluation: forward'
+IMAGES = (FORWARD, 'evaluation: inputs', 'evaluation: metric',
+          'evaluation: waiting for data')
 Phases = Dict[str, float]
 
 
@@ -140,9 +142,11 @@ def run_sequence(args: argparse.Namespace,
     stock = stock_config(args, root)
     run_step(cfg, 0)
     steps, plain = [], []
-    for step in range(1, args.repeats + 1):
-        steps.append(run_step(cfg, step))
-        plain.append(run_stock(stock, osp.join(root, f'plain_{step}')))
+    for turn, side in in_turns((args.method, STOCK), args.repeats):
+        if side == STOCK:
+            plain.append(run_stock(stock, osp.join(root, f'plain_{turn}')))
+        else:
+            steps.append(run_step(cfg, turn + 1))
     return steps, plain
 
 
@@ -167,10 +171,9 @@ def summarize(args: argparse.Namespace, steps: List[Phases],
     """
     iteration = 1000 * median(steps, *TRAINING) / args.iters
     stock = 1000 * median(plain, *TRAINING) / args.iters
-    evaluation = [name for name in steps[0] if name.startswith('evaluation')]
-    image = 1000 * median(steps, *evaluation[2:]) / args.images
+    image = 1000 * median(steps, *IMAGES) / args.images
     forward = 1000 * median(steps, FORWARD) / args.images
-    kept = {*TRAINING, *ONCE, *evaluation[2:]}
+    kept = {*TRAINING, *ONCE, *IMAGES}
     rest = median(steps, *(name for name in steps[0] if name not in kept))
     once = median(steps, *ONCE)
     return [

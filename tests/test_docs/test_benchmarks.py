@@ -84,18 +84,37 @@ def test_scale(rows):
     table = rows(
         'scale',
         OLD_CLASSES=(2, 4),
+        PUBLISHED_CLASSES=(2, 3),
         PIXELS=(16**2, 32**2),
         STEPS=(2, 3),
         IMAGES=(3, 6))
-    assert [row[:2] for row in table[:4]] == [
+    assert [row[:2] for row in table[:10]] == [
         ['fused losses', '2 old classes'],
         ['fused losses', '4 old classes'],
+        ['published approach', '2 old classes'],
+        ['published approach', '3 old classes'],
         ['fused losses', '256 pixels'],
         ['fused losses', '1,024 pixels'],
+        ['metric of an image', '2 classes'],
+        ['metric of an image', '4 classes'],
+        ['configs of all steps', '2 steps'],
+        ['configs of all steps', '3 steps'],
     ]
     assert [row[1] for row in table[-3:]
             ] == ['3 images', '6 images', '1,000,000 images, fitted']
-    assert all(float(row[2]) > 0 for row in table)
+    measured = [row for row in table if 'fitted' not in row[1]]
+    assert all(float(row[2]) > 0 for row in measured)
+
+
+def test_growth(monkeypatch, repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    scale = importlib.import_module('scale')
+    growth = scale.Growth('work', 'images', [10, 20, 40], [5, 7, 11],
+                          [1, 10, 40])
+    assert growth.fitted(100)[:3] == ['work', '100 images, fitted', '23']
+    assert [row[4:] for row in growth.rows()] == [['', ''], ['', ''],
+                                                  ['0.65', '2.00']]
+    assert growth._replace(peaks=[0, 1, 2]).rows()[-1][4:] == ['0.65', '-']
 
 
 def test_exponent(monkeypatch, repository):
@@ -114,13 +133,42 @@ def run_all(monkeypatch, repository):
 
 def test_every_benchmark_has_its_place(run_all, repository):
     text = (repository / 'benchmarks/README.md').read_text()
-    names = run_all.commands(SimpleNamespace(masks='m', voc='v'))
     scripts = {path.stem for path in (repository / 'benchmarks').glob('*.py')}
-    assert set(names) == scripts - {'common', 'run_all'}
-    for name in names:
+    assert set(run_all.BENCHMARKS) == scripts - {'common', 'run_all'}
+    for name in run_all.BENCHMARKS:
         changed = run_all.record(text, name, f'table of {name}\n')
         assert f'<!-- {name} -->\n\ntable of {name}\n' in changed
         assert run_all.record(changed, name, 'table\n') != changed
+
+
+def test_chosen_benchmarks_are_written(run_all, monkeypatch, tmp_path):
+    readme = tmp_path / 'README.md'
+    readme.write_text(''.join(f'<!-- {name} -->\n<!-- end of {name} -->\n'
+                              for name in run_all.BENCHMARKS))
+    monkeypatch.setattr(run_all, 'README', str(readme))
+    monkeypatch.setattr(run_all, 'run',
+                        lambda name, folder: f'{name} {folder}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        'sys.argv',
+        ['run_all', '--only', 'data', 'losses', '--masks', 'some/masks'])
+    run_all.main()
+    text = readme.read_text()
+    assert f'<!-- data -->\n\ndata {tmp_path}/some/masks\n' in text
+    assert '<!-- losses -->\n\nlosses None\n' in text
+    assert '<!-- scale -->\n<!-- end of scale -->' in text
+
+
+@pytest.mark.parametrize('argv, message', [
+    (['--only', 'data'], 'data needs --masks'),
+    (['--masks', 'm'], 'sequence needs --voc'),
+    (['--only', 'speed'], 'invalid choice'),
+])
+def test_bad_command_line(run_all, monkeypatch, capsys, argv, message):
+    monkeypatch.setattr('sys.argv', ['run_all', *argv])
+    with pytest.raises(SystemExit, match='2'):
+        run_all.main()
+    assert message in capsys.readouterr().err
 
 
 def test_a_place_is_needed(run_all):
@@ -129,12 +177,54 @@ def test_a_place_is_needed(run_all):
 
 
 def test_tables_are_what_is_kept(run_all, monkeypatch, tmp_path):
-    (tmp_path /
-     'some.py').write_text('print("noise")\nprint("| a |\\n\\n- b")\n')
+    (tmp_path / 'some.py').write_text(
+        'import os, sys\nprint("noise")\n'
+        'print("| a |\\n\\n- b", sys.argv[1:], os.environ["OMP_NUM_THREADS"])\n'
+    )
     monkeypatch.setattr(run_all, 'FOLDER', str(tmp_path))
-    lines = run_all.run('some', []).splitlines()
-    assert lines[:3] == ['| a |', '', '- b']
+    monkeypatch.setitem(run_all.BENCHMARKS, 'some',
+                        run_all.Benchmark(('-x', ), threads=3))
+    lines = run_all.run('some', 'data').splitlines()
+    assert lines[:3] == ['| a |', '', "- b ['-x', 'data'] 3"]
     assert lines[3].startswith('- It took 0.')
+
+
+def test_failing_benchmark(run_all, monkeypatch, tmp_path):
+    (tmp_path / 'losses.py').write_text('raise ValueError')
+    monkeypatch.setattr(run_all, 'FOLDER', str(tmp_path))
+    with pytest.raises(SystemExit, match='losses failed'):
+        run_all.run('losses')
+
+
+def test_sequence_is_put_together(monkeypatch, repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    sequence = importlib.import_module('sequence')
+    args = SimpleNamespace(
+        config=str(repository / 'configs/incremental/voc_10-1_cpu.py'),
+        method='mib',
+        iters=10,
+        images=5)
+    step = {
+        'iterations': 3.0,
+        'waiting for data': 1.0,
+        'evaluation: forward': 1.0,
+        'evaluation: metric': 0.5,
+        'building': 0.75,
+        'checks': 0.25,
+        'report': 2.0
+    }
+    table = sequence.summarize(args, [step] * 3, [{'iterations': 2.0}] * 3)
+    assert [row[2:] for row in table] == [
+        ['200 ms', '1.00'],
+        ['400 ms', '2.00'],
+        ['200.0 ms', '1.00'],
+        ['300.0 ms', '1.50'],
+        ['1.00 s', ''],
+        ['2.00 s', ''],
+        # Ten steps of 160 iterations: 640 s, and ten and two seconds more.
+        ['320 s', '1.00'],
+        ['652 s', '2.04'],
+    ]
 
 
 def test_sequence(rows, shapes_root):
