@@ -178,9 +178,8 @@ def test_a_place_is_needed(run_all):
 
 def test_tables_are_what_is_kept(run_all, monkeypatch, tmp_path):
     (tmp_path / 'some.py').write_text(
-        'import os, sys\nprint("noise")\n'
-        'print("| a |\\n\\n- b", sys.argv[1:], os.environ["OMP_NUM_THREADS"])\n'
-    )
+        'import os, sys\nprint("noise")\nprint("| a |\\n\\n- b", '
+        'sys.argv[1:], os.environ["OMP_NUM_THREADS"])\n')
     monkeypatch.setattr(run_all, 'FOLDER', str(tmp_path))
     monkeypatch.setitem(run_all.BENCHMARKS, 'some',
                         run_all.Benchmark(('-x', ), threads=3))
