@@ -22,6 +22,7 @@ from mmseg_incremental.errors import IncrementalConfigError
 
 STOCK = 'MMSegmentation'
 JOINT = 'joint'
+JOINT_STOCK = 'joint, stock loss'
 MIB = 'MiB, second step'
 # The first iterations of a process also fill caches.
 WARM_UP = 2
@@ -173,6 +174,8 @@ def build_sides(args: argparse.Namespace, root: str) -> Dict[str, Config]:
     joint = read_config(args.config, 'joint', iters, args.data_root)
     mib = read_config(args.config, 'mib', iters, args.data_root)
     joint.work_dir = osp.join(root, 'joint')
+    stock_loss = copy.deepcopy(joint)
+    stock_loss.model.fused_losses = False
     mib.work_dir = osp.join(root, 'mib')
     # The second step starts from the first one's checkpoint.
     first = copy.deepcopy(mib)
@@ -181,6 +184,7 @@ def build_sides(args: argparse.Namespace, root: str) -> Dict[str, Config]:
     return {
         STOCK: to_stock(joint),
         JOINT: build_step_cfg(joint, 0),
+        JOINT_STOCK: build_step_cfg(stock_loss, 0),
         MIB: build_step_cfg(mib, 1)
     }
 
@@ -226,7 +230,7 @@ def run_blocks(sides: Dict[str, Config], repeats: int,
     """
     blocks: Dict[str, List[Block]] = {name: [] for name in sides}
     for turn, name in in_turns(sides, repeats):
-        work_dir = osp.join(root, f'block_{turn}_{name.split(",")[0]}')
+        work_dir = osp.join(root, f'block_{turn}_{name}')
         blocks[name].append(run_block(sides[name], work_dir))
     return blocks
 
@@ -257,13 +261,14 @@ def format_table(blocks: Dict[str, List[Block]]) -> str:
 
 def compare_losses(blocks: Dict[str, List[Block]]) -> str:
     """Say whether MMSegmentation and method joint did the same work."""
-    stock, joint = (
+    stock, joint, stock_loss = (
         np.array([block.losses for block in blocks[name]])
-        for name in (STOCK, JOINT))
-    difference = np.abs(stock - joint).max()
-    same = 'equal' if difference == 0 else f'different by up to {difference}'
-    return (f'Losses of {STOCK} and {JOINT}: {same}, in {stock.size} '
-            'iterations each')
+        for name in (STOCK, JOINT, JOINT_STOCK))
+    gap, rounding = (
+        np.abs(stock - losses).max() for losses in (stock_loss, joint))
+    same = 'equal' if gap == 0 else f'different by up to {gap:.1e}'
+    return (f'Losses of {STOCK} and {JOINT_STOCK}: {same}, in {stock.size} '
+            f'iterations each; of {JOINT}: within {rounding:.1e}')
 
 
 @exit_on_bad_input

@@ -30,6 +30,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     'losses': Benchmark(),
     'iterations': Benchmark(),
+    'memory': Benchmark(threads=1),
     'data': Benchmark(needs='masks'),
     'joint_vs_mmseg': Benchmark(('--iters', '20', '--repeats', '7'),
                                 threads=1),

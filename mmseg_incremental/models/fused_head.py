@@ -30,6 +30,22 @@ class FusedHead(NamedTuple):
     classification: nn.Module
     distillation: Optional[BaseDistillationLoss]
 
+    def saves(self, logits: Tensor, size: Sequence[int]) -> bool:
+        """Whether the fused losses are the faster ones.
+
+        Args:
+            logits (Tensor): Output of the head, [B, C, h, w].
+            size (Sequence[int]): Height and width of the labels.
+
+        Returns:
+            bool: False for plain cross entropy of logits that need no
+            resizing.
+        """
+        is_plain = (
+            self.distillation is None
+            and type(self.classification) is CrossEntropyLoss)
+        return not is_plain or tuple(logits.shape[2:]) != tuple(size)
+
     def losses(self, student: StepOutputs, teacher: StepOutputs,
                labels: Tensor,
                pixel_weight: Optional[Tensor]) -> Tuple[dict, dict]:
@@ -74,22 +90,23 @@ class FusedHead(NamedTuple):
         return named, {distillation: values.distillation}
 
 
-def fuse(head: nn.Module, losses: Sequence[BaseDistillationLoss],
-         num_taught: int, is_weighted: bool) -> Optional[FusedHead]:
+def fuse(head: nn.Module,
+         losses: Sequence[BaseDistillationLoss] = (),
+         num_taught: int = 0) -> Optional[FusedHead]:
     """See whether the losses of a head can be computed together.
 
     They can if the head has the stock ``loss_by_feat`` without a pixel
     sampler and one loss, a softmax ``CrossEntropyLoss`` or an
     :class:`UnbiasedCrossEntropyLoss`, and if at most one distillation loss
-    reads logits of label size, that of LwF or MiB. Plain cross entropy alone
-    is left to the stock code, with which fine-tuning compares to the bit.
+    with a weight reads logits of label size, that of LwF or MiB. One without
+    a weight is left out, so that the rest is computed as without it.
 
     Args:
         head (nn.Module): A decode or auxiliary head.
         losses (Sequence[BaseDistillationLoss]): The distillation losses that
-            apply to it.
-        num_taught (int): Number of classes of the teacher.
-        is_weighted (bool): Whether pixels are weighted.
+            apply to it. Defaults to ().
+        num_taught (int): Number of classes of the teacher. Defaults to 0, no
+            teacher.
 
     Returns:
         FusedHead, optional: None if they cannot.
@@ -99,18 +116,31 @@ def fuse(head: nn.Module, losses: Sequence[BaseDistillationLoss],
     if (stock is not BaseDecodeHead.loss_by_feat or head.sampler is not None
             or not _is_softmax_entropy(loss, head.num_classes)):
         return None
-    full_size = [item for item in losses if 'seg_logits' in item.reads]
-    if any(type(item) not in DISTILLATIONS for item in full_size):
-        return None
-    weighted = [item for item in full_size if item.loss_weight > 0]
-    if len(full_size) > 1 or len(weighted) < len(full_size):
+    weighted = [
+        item for item in losses
+        if 'seg_logits' in item.reads and item.loss_weight > 0
+    ]
+    if len(weighted) > 1 or any(
+            type(item) not in DISTILLATIONS for item in weighted):
         return None
     is_unbiased = type(loss) is UnbiasedCrossEntropyLoss
-    if not (weighted or is_unbiased or is_weighted):
-        return None
     if is_unbiased and weighted and loss.num_old != num_taught:
         return None
     return FusedHead(head, loss, weighted[0] if weighted else None)
+
+
+def fuses_alone(head: nn.Module) -> bool:
+    """Whether a head without teacher can be trained by the fused losses.
+
+    Args:
+        head (nn.Module): A decode or auxiliary head.
+
+    Returns:
+        bool: True if its losses can be computed together and its stock
+        ``loss`` does no more than that.
+    """
+    stock = getattr(type(head), 'loss', None)
+    return stock is BaseDecodeHead.loss and fuse(head) is not None
 
 
 def _is_softmax_entropy(loss: nn.Module, num_classes: int) -> bool:

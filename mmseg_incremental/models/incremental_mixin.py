@@ -10,7 +10,7 @@ from mmseg_incremental.errors import IncrementalConfigError
 from .classifier_growth import (check_growable, enable_growth, grow_classifier,
                                 predicts_classes)
 from .distiller import Distiller, upsample
-from .fused_head import fuse
+from .fused_head import fuse, fuses_alone
 from .losses import StepOutputs
 from .network_outputs import Runs, forward_outputs
 from .step_labels import stack_labels, weighted_pixels, with_labels
@@ -145,6 +145,12 @@ class IncrementalMixin:
         """bool: Whether something reads what the teacher says."""
         return len(self.distillation) > 0 or self.label_completion is not None
 
+    @property
+    def _fuses_alone(self) -> bool:
+        """Whether all heads can do without the stock loss."""
+        return self.fused_losses and all(
+            fuses_alone(head) for _, head in self.named_heads())
+
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict:
         """Calculate losses from a batch of inputs and data samples.
 
@@ -160,9 +166,11 @@ class IncrementalMixin:
             IncrementalConfigError: If a part needs a teacher, but there is
                 none.
         """
-        if not self.needs_teacher:
+        if not (self.needs_teacher or self._fuses_alone):
             return super().loss(inputs, data_samples)
-        shared, teacher_runs = self._run_teacher(inputs)
+        shared, teacher_runs = StepOutputs(), []
+        if self.needs_teacher:
+            shared, teacher_runs = self._run_teacher(inputs)
         taught = {run.name: outputs for run, outputs in teacher_runs}
         pixel_weight = None
         if self.label_completion is not None:
@@ -188,8 +196,8 @@ class IncrementalMixin:
         fused = None
         if self.fused_losses:
             fused = fuse(head, self.distillation.at(head, is_last),
-                         self.teacher.num_classes, pixel_weight is not None)
-        if fused is not None:
+                         self.teacher.num_classes if self.teacher else 0)
+        if fused is not None and fused.saves(student.logits, size):
             losses, known = fused.losses(student, teacher,
                                          stack_labels(data_samples),
                                          pixel_weight)

@@ -74,15 +74,39 @@ def test_data(rows, tmp_path):
             for row in table] == ['3 masks'] * 3 + ['mask of 512 x 512'] * 4
 
 
+def test_memory(rows, monkeypatch, repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    memory = importlib.import_module('memory')
+    sides = memory.environments()
+    assert list(sides)[:2] == [memory.DEFAULT, 'kept by glibc']
+    # One side: every process has to import everything.
+    table = rows(
+        'memory',
+        '--batch',
+        '1',
+        '--iters',
+        '1',
+        environments=lambda: {memory.DEFAULT: sides[memory.DEFAULT]})
+    assert [(row[0], row[2]) for row in table] == [(memory.DEFAULT, '1.00')]
+    assert float(table[0][1]) > 0
+
+
 def test_folder_without_masks_is_refused(rows, tmp_path, capsys):
     with pytest.raises(SystemExit, match='2'):
         rows('data', str(tmp_path))
     assert 'holds no file *.png' in capsys.readouterr().err
 
 
+def peak_in_this_process(build, small, args, on_host=False):
+    """Test the function; a process for each size would take minutes."""
+    build(*args)()
+    return 1.0
+
+
 def test_scale(rows):
     table = rows(
         'scale',
+        peak_memory=peak_in_this_process,
         OLD_CLASSES=(2, 4),
         PUBLISHED_CLASSES=(2, 3),
         PIXELS=(16**2, 32**2),

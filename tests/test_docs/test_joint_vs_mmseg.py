@@ -43,11 +43,17 @@ def test_benchmark_runs(benchmark, repository, tmp_path, capsys):
     rows = [[cell.strip() for cell in line.split('|')[1:-1]]
             for line in out.splitlines() if line.startswith('|')]
     assert [row[0] for row in rows[2:]
-            ] == ['MMSegmentation', 'joint', 'MiB, second step']
+            ] == [
+                'MMSegmentation', 'joint', 'joint, stock loss',
+                'MiB, second step'
+            ]
     for _, time, _, data, ratio in rows[2:]:
         assert 0 < float(data) < float(time) and float(ratio) > 0
     # Both do the same work; two blocks of two warm-up and one timed iteration.
-    assert 'Losses of MMSegmentation and joint: equal, in 6 iterations' in out
+    rounding, = re.findall(
+        'Losses of MMSegmentation and joint, stock loss: equal, in 6 '
+        r'iterations each; of joint: within (\S+)\n', out)
+    assert float(rounding) < 1e-4
     assert re.search(r'Threads of torch: \d+\n- Python 3\.\d+.*, torch ', out)
 
 

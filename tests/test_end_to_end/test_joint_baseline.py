@@ -141,6 +141,7 @@ def test_joint_is_the_baseline_of_mmseg(tiny_cfg, shapes_root, tmp_path,
         cfg.scenario.task = 'offline'
     for key, value in SCHEDULE.items():
         cfg[key] = value
+    cfg.model.fused_losses = False
     losses, ours = train(build_step_cfg(cfg, 0))
     assert losses == expected
     assert list(ours) == list(weights)

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from mmseg.models import FCNHead
 
 from mmseg_incremental.models import (BaseLabelCompleter, CompletedLabels,
                                       fused_head)
@@ -100,6 +101,8 @@ def losses_and_gradients(model, *batch):
     (CE, [KD, POD], True),
     (dict(CE, avg_non_ignore=True), [KD], False),
     (dict(CE, class_weight=[1. + c for c in range(NEW)]), [KD], True),
+    (CE, [POD], False),
+    (CE, [dict(KD, loss_weight=0.0), UNKD], False),
 ])
 def test_fused(loss, distillation, completion, align_corners, pair, images,
                data_samples, num_fused):
@@ -115,9 +118,69 @@ def test_fused(loss, distillation, completion, align_corners, pair, images,
         torch.testing.assert_close(value, expected[key], msg=key)
 
 
+@pytest.mark.parametrize('loss', [
+    CE, UNCE,
+    dict(CE, avg_non_ignore=True),
+    dict(CE, class_weight=[1. + c for c in range(NEW)])
+])
+def test_fused_without_teacher(loss, pair, images, data_samples, num_fused):
+    """Step 0, joint training, fine-tuning and penalties of weights."""
+    fused, readable = pair(loss)
+    batch = images, data_samples((0, 0, 0, 3, 7, 8, 255))
+    fused.teacher = None
+    result = losses_and_gradients(fused, *batch)
+    assert num_fused() == 2
+    expected = losses_and_gradients(readable, *batch)
+    assert num_fused() == 2
+    assert list(result) == list(expected)
+    for key, value in result.items():
+        torch.testing.assert_close(value, expected[key], msg=key)
+
+
+@pytest.mark.parametrize('loss', [CE, UNCE])
+def test_weight_zero_is_left_out(loss, pair, images, data_samples, num_fused):
+    """The gradient is that without distillation, to the bit."""
+    batch = images, data_samples()
+    alone, _ = pair(loss)
+    expected = losses_and_gradients(alone, *batch)
+    idle, _ = pair(loss, [dict(KD, loss_weight=0.0)])
+    result = losses_and_gradients(idle, *batch)
+    assert num_fused() == 4
+    for key, value in expected.items():
+        assert torch.equal(result[key], value), key
+
+
+@pytest.mark.parametrize('loss, head', [
+    (BCE, {}),
+    (dict(CE, use_sigmoid=True), {}),
+    (CE, dict(sampler=SAMPLER)),
+])
+def test_not_fused_without_teacher(loss, head, pair, images, data_samples,
+                                   num_fused):
+    model, readable = pair(loss, **head)
+    batch = images, data_samples()
+    result = losses_and_gradients(model, *batch)
+    assert num_fused() == 0
+    for key, value in losses_and_gradients(readable, *batch).items():
+        assert torch.equal(result[key], value), key
+
+
+def test_head_with_a_loss_of_its_own(pair, images, data_samples, num_fused):
+    """Without a teacher it is called, and the other head's stock loss."""
+
+    class Head(FCNHead):
+
+        def loss(self, *args):
+            return dict(loss_own=super().loss(*args)['loss_ce'])
+
+    model, _ = pair(CE)
+    model.auxiliary_head.__class__ = Head
+    losses = model.loss(images, data_samples())
+    assert {'decode.loss_ce', 'aux.loss_own'} < set(losses)
+    assert num_fused() == 0
+
+
 @pytest.mark.parametrize('loss, distillation, head', [
-    (CE, [dict(KD, loss_weight=0.0)], {}),
-    (CE, [POD], {}),
     (CE, [KD, UNKD], {}),
     (CE, [BCE_KD], {}),
     (BCE, [BCE_KD], {}),
