@@ -105,11 +105,10 @@ def main() -> None:
     times = measure(args)
     first = np.array(times[DEFAULT])
     print(
-        markdown_table(('freed memory is', 'ms', 'to the first'),
-                       [[
-                           name, f'{np.median(values):.0f}',
-                           f'{np.median(np.array(values) / first):.2f}'
-                       ] for name, values in times.items()]))
+        markdown_table(('freed memory is', 'ms', 'to the first'), [[
+            name, f'{np.median(values):.0f}',
+            f'{np.median(np.array(values) / first):.2f}'
+        ] for name, values in times.items()]))
     print(f'\n- {CONFIG}, plain iteration, batch {args.batch}, 256 x 256 '
           f'pixels, {args.repeats} processes of {args.iters} iterations')
     print(describe_machine())

@@ -42,11 +42,9 @@ def test_benchmark_runs(benchmark, repository, tmp_path, capsys):
     out = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split('|')[1:-1]]
             for line in out.splitlines() if line.startswith('|')]
-    assert [row[0] for row in rows[2:]
-            ] == [
-                'MMSegmentation', 'joint', 'joint, stock loss',
-                'MiB, second step'
-            ]
+    assert [row[0] for row in rows[2:]] == [
+        'MMSegmentation', 'joint', 'joint, stock loss', 'MiB, second step'
+    ]
     for _, time, _, data, ratio in rows[2:]:
         assert 0 < float(data) < float(time) and float(ratio) > 0
     # Both do the same work; two blocks of two warm-up and one timed iteration.
