@@ -2,8 +2,6 @@ from .classifier_growth import GROWABLE_HEADS
 from .classifier_init import CLASSIFIER_INITS
 from .entropy_pseudo_labels import EntropyPseudoLabels
 from .heads import INCREMENTAL_HEADS, IncrementalHeadMixin
-from .importance import (ElasticWeightConsolidation, PathIntegral,
-                         RiemannianWalk)
 from .label_completion import BaseLabelCompleter, CompletedLabels
 from .losses import (DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
                      SigmoidCrossEntropyLoss, SigmoidDistillationLoss,
@@ -11,7 +9,9 @@ from .losses import (DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
 from .segmentor import (IncrementalCascadeEncoderDecoder,
                         IncrementalEncoderDecoder)
 from .weight_fusion import EndpointsWeightFusion
-from .weight_regularizer import BaseWeightRegularizer, scale_to_one
+from .weight_regularizers import (BaseWeightRegularizer,
+                                  ElasticWeightConsolidation, PathIntegral,
+                                  RiemannianWalk, scale_to_one)
 
 __all__ = [
     'BaseLabelCompleter', 'BaseWeightRegularizer', 'CLASSIFIER_INITS',

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
-from .losses.utils import check_loss_weight
+from ..losses.utils import check_loss_weight
+from .tensors import is_part, pad
 
 # One tensor a parameter, by the name of the parameter.
 NamedTensors = Dict[str, Tensor]
@@ -111,11 +112,11 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             for name in self.carried
         }
         for name, tensors in old.items():
-            self.state[name] = _pad(tensors, self.state[name])
+            self.state[name] = pad(tensors, self.state[name])
         # Rows of new classes have no importance yet.
         zeros = [torch.zeros_like(p) for p in self.params]
-        self.omega = _pad(self.importance(old), zeros)
-        self.anchor = _pad(self._in_order(anchor), self.params)
+        self.omega = pad(self.importance(old), zeros)
+        self.anchor = pad(self._in_order(anchor), self.params)
 
     @torch.no_grad()
     def watch(self) -> None:
@@ -184,44 +185,9 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         """Values in the order of the parameters, on their devices."""
         for name, param in zip(self.names, self.params):
             value = (values or {}).get(name)
-            if value is None or not _is_part(value, param):
+            if value is None or not is_part(value, param):
                 raise IncrementalConfigError(
                     f'{type(self).__name__} finds nothing of {name} in its '
                     'shape in what the step before has left; take that step '
                     'from a run of this model and method.')
         return [values[n].to(p) for n, p in zip(self.names, self.params)]
-
-
-def _is_part(old: Tensor, new: Tensor) -> bool:
-    """Whether a tensor can be the first rows of another."""
-    return (old.dim() == new.dim() and old.shape[1:] == new.shape[1:]
-            and old.shape[:1] <= new.shape[:1])
-
-
-def _pad(old: List[Tensor], new: List[Tensor]) -> List[Tensor]:
-    """Put old rows in the place of the first ones of new tensors."""
-    padded = []
-    for first, tensor in zip(old, new):
-        tensor = tensor.detach().clone()
-        (tensor[:len(first)] if tensor.dim() else tensor).copy_(first)
-        padded.append(tensor)
-    return padded
-
-
-def scale_to_one(tensors: List[Tensor]) -> List[Tensor]:
-    """Scale each tensor linearly to [0, 1].
-
-    As in MiB's official code, a tensor whose values lie within about 1e-8
-    has next to no importance; a constant one has none.
-
-    Args:
-        tensors (list[Tensor]): Of any shapes.
-
-    Returns:
-        list[Tensor]: New tensors of these shapes.
-    """
-    scaled = []
-    for tensor in tensors:
-        low, high = tensor.aminmax()
-        scaled.append((tensor - low) / (high - low + 1e-8))
-    return scaled
