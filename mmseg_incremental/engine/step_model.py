@@ -18,7 +18,8 @@ SEGMENTORS = {
 }
 METHOD_KEYS = ('name', 'joint', 'base_classification', 'classification',
                'classifier_init', 'distillation', 'label_completion',
-               'weight_regularizers', 'weight_fusion', 'fixed_old_classifier')
+               'weight_regularizers', 'weight_fusion', 'fixed_old_classifier',
+               'frozen_encoder')
 # Keys of METHOD_KEYS that name a registered class, or a list of them.
 PARTS = ('base_classification', 'classification', 'label_completion',
          'weight_fusion')
@@ -111,6 +112,8 @@ def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
     if step > 0:
         model.distillation = copy.deepcopy(method.get('distillation') or [])
         model.classifier_init = method.get('classifier_init', 'random')
+        if method.get('frozen_encoder'):
+            model.frozen_encoder = True
         _add_label_completion(model, method, len(scenario.seen(step)))
     return model
 

@@ -1,11 +1,13 @@
 """A step's model as plain MMSegmentation builds it."""
 import copy
+import inspect
 import os
 from typing import Any, List
 
 from mmengine.config import Config, ConfigDict
 from mmseg.registry import MODELS, TRANSFORMS
 
+from mmseg_incremental.models.incremental_mixin import IncrementalMixin
 from .model_config import (PLAIN_NORMS, head_configs, rename_types,
                            without_pretrained)
 from .scenario_config import leaf_datasets
@@ -13,6 +15,11 @@ from .step_model import CLASS_AGNOSTIC_HEADS, SEGMENTORS
 
 DEPLOY_CONFIG = 'deploy.py'
 PACKAGE = 'mmseg_incremental'
+_ADDED_ARGUMENTS = [
+    argument.name
+    for argument in inspect.signature(IncrementalMixin).parameters.values()
+    if argument.kind is argument.KEYWORD_ONLY
+]
 _STOCK_SEGMENTORS = {value: key for key, value in SEGMENTORS.items()}
 # Longer than any image: the short side alone decides.
 _NO_LIMIT = 100000
@@ -35,8 +42,7 @@ def to_stock_model(model: ConfigDict) -> ConfigDict:
     """
     model = without_pretrained(model)
     model.type = _STOCK_SEGMENTORS.get(model.type, model.type)
-    for key in ('distillation', 'label_completion', 'classifier_init',
-                'norm_eval', 'fused_losses'):
+    for key in _ADDED_ARGUMENTS:
         model.pop(key, None)
     for head in head_configs(model):
         _to_stock_head(head)

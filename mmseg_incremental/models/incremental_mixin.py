@@ -1,36 +1,22 @@
 from typing import Any, List, Optional, Sequence, Tuple
 
-import torch
 from mmseg.registry import MODELS
-from mmseg.utils import SampleList, add_prefix
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_incremental.errors import IncrementalConfigError
 from .classifier_growth import (check_growable, enable_growth, grow_classifier,
                                 predicts_classes)
-from .distiller import Distiller, upsample
-from .fused_head import fuse, fuses_alone
-from .losses import StepOutputs
-from .network_outputs import Runs, forward_outputs
-from .step_labels import stack_labels, weighted_pixels, with_labels
-from .teacher import precision
+from .distiller import Distiller
+from .taught_mixin import TaughtMixin
 
 
-class IncrementalMixin:
+class IncrementalMixin(TaughtMixin):
     """What a segmentor needs to learn new classes beside old ones.
 
     It is built with the head sizes of its step. Loading a checkpoint of the
     step before carries the classifier rows over, and a teacher that a hook
     hands over guides the old classes through the distillation losses. It adds
     no parameter: its checkpoints are those of the stock segmentor.
-
-    .. code-block:: text
-
-        loss(): teacher's extract_feat() -> forward_heads()
-                label completion
-                extract_feat() -> forward_heads() -> head.loss_by_feat()
-                                                  -> distillation losses
 
     Args:
         distillation (Sequence[dict], optional): Configs of the losses between
@@ -52,6 +38,10 @@ class IncrementalMixin:
             possible, see :func:`fuse`; otherwise by the readable losses on
             logits of label size, with the same result up to rounding.
             Defaults to True.
+        frozen_encoder (bool): Whether backbone and neck keep their weights
+            and statistics, E_F of `ILT <https://arxiv.org/abs/1907.13372>`_.
+            Where the teacher has the same encoder, it runs once for both.
+            Defaults to False.
         **kwargs: Arguments of the stock segmentor.
     """
 
@@ -62,21 +52,24 @@ class IncrementalMixin:
                  classifier_init: str = 'background',
                  norm_eval: bool = False,
                  fused_losses: bool = True,
+                 frozen_encoder: bool = False,
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.norm_eval = norm_eval
         self.fused_losses = fused_losses
+        self.frozen_encoder = frozen_encoder
+        if frozen_encoder:
+            for module in self.encoder_modules():
+                module.requires_grad_(False)
         for _, head in self.named_heads():
             check_growable(head)
             enable_growth(head, classifier_init)
         self.distillation = Distiller(distillation)
         self.label_completion = label_completion and MODELS.build(
             label_completion)
-        self.teacher: Optional[IncrementalMixin] = None
-        self.teacher_dtype: Optional[torch.dtype] = None
 
     def train(self, mode: bool = True) -> 'IncrementalMixin':
-        """Change the mode of all modules but frozen BatchNorm layers.
+        """Change the mode of all modules but those that are frozen.
 
         Args:
             mode (bool): Whether to train. Defaults to True.
@@ -89,7 +82,18 @@ class IncrementalMixin:
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
+        if self.frozen_encoder:
+            for module in self.encoder_modules():
+                module.eval()
         return self
+
+    def encoder_modules(self) -> List[nn.Module]:
+        """What makes the features that the heads read.
+
+        Returns:
+            list[nn.Module]: The backbone, and the neck if there is one.
+        """
+        return [self.backbone, *([self.neck] if self.with_neck else [])]
 
     def named_heads(self) -> List[Tuple[str, nn.Module]]:
         """List decode and auxiliary heads.
@@ -105,23 +109,6 @@ class IncrementalMixin:
             elif head is not None:
                 heads.append((name, head))
         return heads
-
-    def set_teacher(self,
-                    teacher: 'IncrementalMixin',
-                    dtype: Optional[torch.dtype] = None) -> None:
-        """Take the frozen model of the step before.
-
-        It stays outside the modules, so that state dict, optimizer, DDP, EMA
-        and ``train()`` never see it.
-
-        Args:
-            teacher (IncrementalMixin): A model with the old classes.
-            dtype (torch.dtype, optional): What it computes in, by
-                autocasting. Defaults to None, as the student.
-        """
-        teacher.eval().requires_grad_(False)
-        object.__setattr__(self, 'teacher', teacher)
-        self.teacher_dtype = dtype
 
     def grow_state_dict(self, state_dict: dict, source: Sequence[str],
                         target: Sequence[str]) -> None:
@@ -139,111 +126,3 @@ class IncrementalMixin:
             key = f'{name}.conv_seg.weight'
             if predicts_classes(head) and key in state_dict:
                 grow_classifier(head, state_dict, f'{name}.', source, target)
-
-    @property
-    def needs_teacher(self) -> bool:
-        """bool: Whether something reads what the teacher says."""
-        return len(self.distillation) > 0 or self.label_completion is not None
-
-    @property
-    def _fuses_alone(self) -> bool:
-        """Whether all heads can do without the stock loss."""
-        return self.fused_losses and all(
-            fuses_alone(head) for _, head in self.named_heads())
-
-    def loss(self, inputs: Tensor, data_samples: SampleList) -> dict:
-        """Calculate losses from a batch of inputs and data samples.
-
-        Args:
-            inputs (Tensor): Images of shape (B, 3, H, W).
-            data_samples (list[:obj:`SegDataSample`]): Their labels.
-
-        Returns:
-            dict[str, Tensor]: The losses of the stock segmentor and those of
-            distillation, for example 'decode.loss_unkd'.
-
-        Raises:
-            IncrementalConfigError: If a part needs a teacher, but there is
-                none.
-        """
-        if not (self.needs_teacher or self._fuses_alone):
-            return super().loss(inputs, data_samples)
-        shared, teacher_runs = StepOutputs(), []
-        if self.needs_teacher:
-            shared, teacher_runs = self._run_teacher(inputs)
-        taught = {run.name: outputs for run, outputs in teacher_runs}
-        pixel_weight = None
-        if self.label_completion is not None:
-            labels, pixel_weight = self.label_completion.complete(
-                *self._labels(data_samples, teacher_runs))
-            data_samples = with_labels(data_samples, labels)
-        losses = dict()
-        _, runs = forward_outputs(self, inputs,
-                                  self.distillation.reads | {'logits'})
-        for run, outputs in runs:
-            head_losses = self._head_losses(run.head, outputs,
-                                            taught.get(run.name, shared),
-                                            data_samples, pixel_weight)
-            losses.update(add_prefix(head_losses, run.name))
-        return losses
-
-    def _head_losses(self, head: nn.Module, student: StepOutputs,
-                     teacher: StepOutputs, data_samples: SampleList,
-                     pixel_weight: Optional[Tensor]) -> dict:
-        """Classification and distillation at one head."""
-        is_last = head is self._last_head
-        size = data_samples[0].gt_sem_seg.shape
-        fused = None
-        if self.fused_losses:
-            fused = fuse(head, self.distillation.at(head, is_last),
-                         self.teacher.num_classes if self.teacher else 0)
-        if fused is not None and fused.saves(student.logits, size):
-            losses, known = fused.losses(student, teacher,
-                                         stack_labels(data_samples),
-                                         pixel_weight)
-        else:
-            known = {}
-            with weighted_pixels(head, pixel_weight):
-                losses = head.loss_by_feat(student.logits, data_samples)
-        losses.update(
-            self.distillation(head, is_last, student, teacher, size, known))
-        return losses
-
-    def observe_labels(self, inputs: Tensor, data_samples: SampleList) -> None:
-        """Show a batch to the label completer, before the first iteration.
-
-        Args:
-            inputs (Tensor): Images of shape (B, 3, H, W).
-            data_samples (list[:obj:`SegDataSample`]): Their labels.
-        """
-        _, runs = self._run_teacher(inputs)
-        self.label_completion.observe(*self._labels(data_samples, runs))
-
-    @torch.inference_mode()
-    def _run_teacher(self, inputs: Tensor) -> Tuple[StepOutputs, Runs]:
-        """What :func:`forward_outputs` gives for the teacher."""
-        if self.teacher is None:
-            raise IncrementalConfigError(
-                'model.distillation or model.label_completion is set, but the '
-                'model has no teacher to learn from; add the hook '
-                'TeacherSnapshotHook to custom_hooks, or leave them out.')
-        reads = self.distillation.reads
-        if self.label_completion is not None:
-            reads |= {'logits'}
-        with precision(inputs.device.type, self.teacher_dtype):
-            return forward_outputs(self.teacher, inputs, reads)
-
-    def _labels(self, data_samples: SampleList,
-                teacher_runs: Runs) -> Tuple[Tensor, Tensor]:
-        """Labels, and the logits of the teacher's last head beside them."""
-        labels = stack_labels(data_samples)
-        logits = next(run.logits for run, _ in teacher_runs
-                      if run.head is self.teacher._last_head)
-        return labels, upsample(logits, labels.shape[1:],
-                                self._last_head.align_corners)
-
-    @property
-    def _last_head(self) -> nn.Module:
-        """The decode head that predicts, the last one of a cascade."""
-        last = self.decode_head
-        return last[-1] if isinstance(last, nn.ModuleList) else last

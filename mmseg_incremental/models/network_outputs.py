@@ -1,5 +1,5 @@
 """What a segmentor computes from a batch, as far as losses read it."""
-from typing import AbstractSet, List, NamedTuple, Tuple
+from typing import AbstractSet, List, NamedTuple, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -27,8 +27,11 @@ class HeadOutput(NamedTuple):
 Runs = List[Tuple[HeadOutput, StepOutputs]]
 
 
-def forward_outputs(model: nn.Module, inputs: Tensor,
-                    reads: AbstractSet[str]) -> Tuple[StepOutputs, Runs]:
+def forward_outputs(
+        model: nn.Module,
+        inputs: Tensor,
+        reads: AbstractSet[str],
+        encoded: Optional[StepOutputs] = None) -> Tuple[StepOutputs, Runs]:
     """Run a segmentor once and keep what losses read.
 
     Args:
@@ -36,15 +39,22 @@ def forward_outputs(model: nn.Module, inputs: Tensor,
         inputs (Tensor): Images of shape (B, 3, H, W).
         reads (set[str]): Fields of :class:`StepOutputs`; the heads run only
             if one of theirs is among them.
+        encoded (StepOutputs, optional): What a network with the same encoder
+            gave for all heads, which saves running it. Defaults to None.
 
     Returns:
         tuple: What all heads share, and each head with its outputs.
     """
     heads = [head for _, head in model.named_heads()]
     with recording(model.backbone, heads, reads) as recorded:
-        features = tuple(model.extract_feat(inputs))
+        if encoded is None:
+            features = tuple(model.extract_feat(inputs))
+        else:
+            # Autograd saves no tensor of an inference mode.
+            features = tuple(feature.clone() for feature in encoded.features)
         runs = model.forward_heads(features) if reads & HEAD_OUTPUTS else []
-    shared = StepOutputs(features=features, stages=recorded.stages)
+    stages = recorded.stages if encoded is None else encoded.stages
+    shared = StepOutputs(features=features, stages=stages)
     outputs = [
         shared._replace(
             logits=run.logits, embedding=recorded.embeddings.get(run.head))

@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS, MODELS
 from torch import nn
 
+from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models.teacher import (compile_teacher,
                                               dtype_of_teacher,
                                               fold_batch_norm)
@@ -68,6 +69,8 @@ class TeacherSnapshotHook(Hook):
         # The load alone would let a classifier with fewer rows grow.
         check_fit(teacher, state_dict, f'the teacher {self.checkpoint}')
         teacher.load_state_dict(state_dict, strict=True)
+        if student.shares_encoder:
+            self._check_encoder(student, teacher)
         teacher.eval()
         if self.fold_batch_norm:
             teacher = fold_batch_norm(teacher)
@@ -76,7 +79,24 @@ class TeacherSnapshotHook(Hook):
         student.set_teacher(teacher.to(device), self.dtype)
         runner.logger.info(
             f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
-            f'classes, read by {", ".join(_readers(student))}')
+            f'classes, read by {", ".join(_readers(student))}' +
+            (', with one encoder' if student.shares_encoder else ''))
+
+    def _check_encoder(self, student: nn.Module, teacher: nn.Module) -> None:
+        """See that what is frozen is what the teacher has."""
+        frozen, own = (
+            nn.ModuleList(model.encoder_modules()).state_dict()
+            for model in (teacher, student))
+        differing = [
+            key for key, value in own.items()
+            if not torch.equal(value.cpu(), frozen[key])
+        ]
+        if differing:
+            raise IncrementalConfigError(
+                f'model.frozen_encoder=True, but {len(differing)} of '
+                f'{len(own)} tensors of the encoder are not those of the '
+                f'teacher {self.checkpoint}; start the step from that '
+                'checkpoint, or leave frozen_encoder out.')
 
 
 def _readers(student: nn.Module) -> List[str]:

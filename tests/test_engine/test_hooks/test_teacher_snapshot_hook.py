@@ -180,3 +180,27 @@ def test_distributed_model(student, save, tmp_path):
     log_vars = model.train().train_step(_batch(), optim_wrapper)
     assert log_vars['decode.loss_unkd'].isfinite()
     assert not student.teacher.training
+
+
+def test_frozen_encoder_has_to_be_that_of_the_teacher(save, caplog):
+    init_default_scope('mmseg')
+    student = MODELS.build(
+        _model_cfg(
+            5,
+            distillation=[dict(type='UnbiasedDistillationLoss')],
+            frozen_encoder=True))
+    path = save()
+    hook = TeacherSnapshotHook(_model_cfg(3), path)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='frozen_encoder=True, but .* of the encoder are not those'):
+        hook.before_train(_runner(student))
+    encoder = {
+        key.removeprefix('backbone.'): value
+        for key, value in torch.load(path)['state_dict'].items()
+        if key.startswith('backbone.')
+    }
+    student.backbone.load_state_dict(encoder)
+    with caplog.at_level('INFO', 'teacher'):
+        hook.before_train(_runner(student))
+    assert 'read by loss_unkd, with one encoder' in caplog.text
