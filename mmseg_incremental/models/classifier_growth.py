@@ -88,6 +88,18 @@ def _grow_on_load(head: nn.Module, state_dict: dict, prefix: str, *args:
         grow_classifier(head, state_dict, prefix)
 
 
+def grow_as_loaded(model: nn.Module, state_dict: dict) -> None:
+    """Grow a state dict, in place, as loading it into a model would.
+
+    Args:
+        model (nn.Module): A model whose heads :func:`enable_growth` prepared.
+        state_dict (dict): State dict of the model of the step before.
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, 'classifier_init'):
+            _grow_on_load(module, state_dict, f'{name}.')
+
+
 def grow_classifier(head: nn.Module,
                     state_dict: dict,
                     prefix: str,

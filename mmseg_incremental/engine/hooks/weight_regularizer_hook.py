@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseWeightRegularizer
+from mmseg_incremental.models.classifier_growth import grow_as_loaded
 from ..checkpoints import read_checkpoint, save_atomically
 from ..distributed import on_main_process, unwrap_model
 from ..step_hooks import IMPORTANCE_FILE
@@ -191,4 +192,6 @@ class WeightRegularizerHook(Hook):
                 f'{", ".join(carried)}, but not of {", ".join(missing)}; take '
                 'step 0 from a run of this method, or of importances.')
         anchor = read_checkpoint('the step before', self.anchor)['state_dict']
+        # What the step starts from: MiB's initialisation moves the background.
+        grow_as_loaded(unwrap_model(runner), anchor)
         return carried, anchor

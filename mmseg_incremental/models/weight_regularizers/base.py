@@ -21,7 +21,8 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
 
     with :math:`\theta^*` the weights of the step before. Each importance
     :math:`\Omega` is scaled to [0, 1] tensor by tensor, as in MiB's official
-    code. The gradient is added to that of the losses right before the
+    code, where each step's part of the classifier is a tensor of its own; here
+    the whole classifier is one. The gradient is added to that of the losses right before the
     optimizer uses it: it costs no backward, and is the same under mixed
     precision, with accumulated gradients and on every rank. Gradient clipping
     comes before: it does not see the penalty, and what is gathered is of the
@@ -55,6 +56,7 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         self.params: List[Tensor] = []
         self.names: List[str] = []
         self.state: Dict[str, List[Tensor]] = {}
+        self.num_old: List[int] = []
         self.omega: Optional[List[Tensor]] = None
         self.anchor: Optional[List[Tensor]] = None
 
@@ -104,6 +106,7 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             name: [torch.full_like(p, value) for p in self.params]
             for name, value in self.buffers.items()
         }
+        self.num_old = [0] * len(self.params)
         self.omega = self.anchor = None
         if carried is None or anchor is None:
             return
@@ -113,6 +116,8 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         }
         for name, tensors in old.items():
             self.state[name] = pad(tensors, self.state[name])
+            # A scalar counts as a row.
+            self.num_old = [len(t) if t.dim() else 1 for t in tensors]
         # Rows of new classes have no importance yet.
         zeros = [torch.zeros_like(p) for p in self.params]
         self.omega = pad(self.importance(old), zeros)

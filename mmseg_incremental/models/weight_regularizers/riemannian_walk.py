@@ -23,8 +23,8 @@ class RiemannianWalk(ElasticWeightConsolidation):
 
     with F as of the iteration before.
     At the end of a step negative scores are set to 0 and the rest is averaged
-    with the scores of the steps before; the importance is the sum of both,
-    each scaled.
+    with the scores of the steps before, but for rows of new classes, which
+    have none; the importance is the sum of F and s, each scaled.
 
     Args:
         interval (int): Iterations from score to score. Defaults to 10.
@@ -71,9 +71,11 @@ class RiemannianWalk(ElasticWeightConsolidation):
     def finish(self) -> None:
         """Average the scores of the step with those before."""
         path = [p.clamp(min=0) for p in self.state['path']]
-        if self.omega is not None:
-            torch._foreach_add_(path, self.state['score'])
-            torch._foreach_mul_(path, 0.5)
+        for new, old, rows in zip(path, self.state['score'], self.num_old):
+            # New rows have no score to average with.
+            known = new[:rows] if new.dim() else new
+            if rows:
+                known.add_(old[:rows] if old.dim() else old).mul_(0.5)
         self.state['score'] = path
 
     def importance(self, state: Dict[str, List[Tensor]]) -> List[Tensor]:

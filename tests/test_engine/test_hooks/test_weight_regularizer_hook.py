@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, get_priority
-from mmseg.registry import HOOKS
+from mmseg.registry import HOOKS, MODELS
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -406,3 +406,48 @@ def test_wrapped_model_has_the_names_of_the_model(tmp_path):
     assert hook.regularizers['ElasticWeightConsolidation'].names == [
         'classifier.weight', 'classifier.bias'
     ]
+
+
+def test_no_penalty_where_the_step_starts(tmp_path):
+    """MiB's initialisation moves the background, and the anchor with it."""
+    head = dict(
+        type='FCNHead',
+        in_channels=32,
+        in_index=3,
+        channels=4,
+        num_convs=1,
+        norm_cfg=dict(type='BN'))
+    cfg = dict(
+        type='IncrementalEncoderDecoder',
+        data_preprocessor=dict(type='SegDataPreProcessor', size=(32, 32)),
+        backbone=dict(
+            type='ResNetV1c', depth=18, base_channels=4, stem_channels=4),
+        classifier_init='background')
+    old = MODELS.build(dict(cfg, decode_head=dict(head, num_classes=3)))
+    new = MODELS.build(dict(cfg, decode_head=dict(head, num_classes=5)))
+    nn.init.constant_(old.decode_head.conv_seg.bias, 0.5)
+    regularizer = dict(EWC, alpha=0.5)
+    hook = build_hook(regularizer)
+    (tmp_path / 'step_0').mkdir()
+    runner = fake_runner(tmp_path / 'step_0', old)
+    hook.before_train(runner)
+    for index, param in enumerate(old.parameters()):
+        param.grad = torch.rand_like(param)
+    hook.regularizers['ElasticWeightConsolidation'].watch()
+    hook.after_train(runner)
+    path = str(tmp_path / 'step_0' / 'final.pth')
+    torch.save(dict(meta={}, state_dict=old.state_dict()), path)
+    new.load_state_dict(torch.load(path)['state_dict'])
+    hook = build_hook(
+        regularizer,
+        importance=str(tmp_path / 'step_0' / 'importance.pth'),
+        anchor=path)
+    hook.before_train(fake_runner(tmp_path, new))
+    begun, = hook.regularizers.values()
+    bias = begun.names.index('decode_head.conv_seg.bias')
+    assert begun.omega[bias][0] > 0
+    assert new.decode_head.conv_seg.bias[0] < 0.5
+    assert begun.penalty() == 0
+    with torch.no_grad():
+        new.decode_head.conv_seg.bias.copy_(torch.full((5, ), 0.5))
+    assert begun.penalty() > 0

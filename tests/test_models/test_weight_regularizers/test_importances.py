@@ -116,7 +116,9 @@ def slow_step(cfg: dict, history: list, name: str, before: dict) -> tuple:
     if cfg['type'] == 'RiemannianWalk':
         score = slow_score(thetas, grads, fishers, cfg['interval'])
         if before:
-            score = (score + padded(before['score'], thetas[0], 0.)) / 2
+            # Rows of new classes have no other score to average with.
+            other = padded(before['score'], score, np.nan)
+            score = np.where(np.isnan(other), score, (score + other) / 2)
         carried['score'] = score
         omega = omega + slow_scale(score)
     return carried, omega
