@@ -82,6 +82,8 @@ def _check_parts(cfg: Config, path: str) -> None:
 
 def _apply_part_options(cfg: Config) -> None:
     """Give the parts of a method what the task or data set asks for."""
+    if cfg.method.get('keeps_weights'):
+        return
     for name, options in (cfg.get('part_options') or {}).items():
         if MODELS.get(name) is None:
             raise IncrementalConfigError(

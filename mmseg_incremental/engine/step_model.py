@@ -19,7 +19,7 @@ SEGMENTORS = {
 METHOD_KEYS = ('name', 'joint', 'base_classification', 'classification',
                'classifier_init', 'distillation', 'label_completion',
                'weight_regularizers', 'weight_fusion', 'fixed_old_classifier',
-               'frozen_encoder')
+               'frozen_encoder', 'keeps_weights')
 # Keys of METHOD_KEYS that name a registered class, or a list of them.
 PARTS = ('base_classification', 'classification', 'label_completion',
          'weight_fusion')

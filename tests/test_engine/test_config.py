@@ -44,13 +44,19 @@ def test_method_of_the_config_keeps_what_the_config_sets():
     assert same.method.distillation[0].loss_weight == 100
 
 
-@pytest.mark.parametrize('name', ['ewf', 'mib_pod', 'mib_ewc', 'mib_ewf'])
+@pytest.mark.parametrize('name', ['mib_pod', 'mib_ewc', 'mib_ewf'])
 def test_task_decides_on_the_weight_of_mib(name):
     for task, weight in (('15-1', 100), ('10-1', 100), ('15-5', 10)):
         path = f'mmseg_incremental::incremental/voc_{task}.py'
         first = load_config(path, method=name).method.distillation[0]
         assert first == dict(
             type='UnbiasedDistillationLoss', loss_weight=weight)
+
+
+def test_method_may_keep_its_weights():
+    path = 'mmseg_incremental::incremental/voc_15-1.py'
+    part, = load_config(path, method='ewf').method.distillation
+    assert part == dict(type='UnbiasedDistillationLoss', loss_weight=10.0)
 
 
 def test_data_set_decides_on_the_factors_of_plop():
