@@ -4,6 +4,3 @@ _base_ = [
     '../_base_/incremental_runtime.py'
 ]
 scenario = dict(task='100-50', setting='overlapped')
-# The factors of PLOP for ADE20K.
-part_options = dict(
-    LocalPODLoss=dict(feature_factor=0.001, logit_factor=0.00001))

@@ -5,11 +5,11 @@ from typing import Any, Optional
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
 
 from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.host import configs_root
 from .cfg_options import merge_options, replace_value, use_amp
+from .part_options import apply_part_options
 from .scenario_config import leaf_datasets
 
 PACKAGE = 'mmseg_incremental'
@@ -50,15 +50,24 @@ def load_config(path: str,
     _check_parts(cfg, path)
     _follow_data_root(cfg)
     base_method = cfg.get('method', {}).get('name')
-    if method is not None and method != base_method:
+    is_other = method is not None and method != base_method
+    if is_other:
         cfg.method = load_method(method)
-        _apply_part_options(cfg)
     merge_options(cfg, cfg_options or {})
     for key in ('scenario', 'method'):
         if not isinstance(cfg.get(key, {}), dict):
             raise IncrementalConfigError(
                 f'{key}={cfg[key]!r} is no dict; set its keys, for example '
                 "scenario.task='15-1', and choose a method by --method.")
+    if is_other:
+        apply_part_options(cfg)
+        # The command line has the last word.
+        merge_options(
+            cfg, {
+                key: value
+                for key, value in (cfg_options or {}).items()
+                if key.startswith('method.')
+            })
     if amp:
         use_amp(cfg)
     if work_dir is not None:
@@ -78,25 +87,6 @@ def _check_parts(cfg: Config, path: str) -> None:
         raise IncrementalConfigError(
             f'{path} has train_dataloader={loader!r}; set it to a dict with '
             'the key "dataset", as in the configs of MMSegmentation.')
-
-
-def _apply_part_options(cfg: Config) -> None:
-    """Give the parts of a method what the task or data set asks for."""
-    if cfg.method.get('keeps_weights'):
-        return
-    for name, options in (cfg.get('part_options') or {}).items():
-        if MODELS.get(name) is None:
-            raise IncrementalConfigError(
-                f'part_options.{name} names no registered part of a method'
-                f'{close_match(name, list(MODELS.module_dict))}; use the type '
-                'of a loss or another part.')
-        parts = [
-            part for value in cfg.method.values()
-            for part in (value if isinstance(value, list) else [value])
-        ]
-        for part in parts:
-            if isinstance(part, dict) and part.get('type') == name:
-                part.update(options)
 
 
 def _follow_data_root(cfg: Config) -> None:

@@ -65,6 +65,27 @@ def test_data_set_decides_on_the_factors_of_plop():
     assert (pod.feature_factor, pod.logit_factor) == (0.001, 0.00001)
 
 
+def test_setting_decides_on_the_factors_of_plop():
+
+    def factors(setting, **options):
+        method = load_config(
+            VOC,
+            method='plop',
+            cfg_options={
+                'scenario.setting': setting,
+                **options
+            }).method
+        return (method.distillation[0].feature_factor,
+                method.distillation[0].logit_factor,
+                method.label_completion.get('min_threshold'))
+
+    assert factors('overlapped') == (0.01, 0.0005, None)
+    assert factors('disjoint') == (0.01, 0.0001, 0.5)
+    # The command line has the last word.
+    key = 'method.distillation.0.logit_factor'
+    assert factors('disjoint', **{key: 0.1}) == (0.01, 0.1, 0.5)
+
+
 def test_options_of_parts_that_do_not_exist(tmp_path):
     path = write(
         tmp_path / 'a.py',

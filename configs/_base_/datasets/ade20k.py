@@ -3,6 +3,10 @@
 # those of VOC.
 _base_ = './voc12aug.py'
 data_root = 'data/ade/ADEChallengeData2016'
+# PLOP's factors.
+part_options = dict(
+    _delete_=True,
+    LocalPODLoss=dict(feature_factor=0.001, logit_factor=0.00001))
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

@@ -1,5 +1,10 @@
 # VOC 2012 with the masks of SBD: 10,582 training and 1,449 validation images.
 data_root = 'data/VOCdevkit/VOC2012'
+# PLOP's factors for the disjoint setting, where it takes every pseudo-label.
+part_options = dict(
+    disjoint=dict(
+        LocalPODLoss=dict(logit_factor=0.0001),
+        EntropyPseudoLabels=dict(min_threshold=0.5)))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),

@@ -9,6 +9,7 @@ from typing import Iterator
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
+from mmengine.dataset import RepeatDataset
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -62,9 +63,13 @@ class LabelCompletionHook(Hook):
 
 def _observe(runner: Runner, model: torch.nn.Module) -> None:
     """Run the teacher over the training set."""
-    with _same_random_numbers(), torch.no_grad(), open(os.devnull,
-                                                       'w') as nowhere:
+    # The teacher in the precision of training: thresholds lie close together.
+    precise = runner.optim_wrapper.optim_context(model)
+    with _same_random_numbers(), torch.no_grad(), precise, open(
+            os.devnull, 'w') as nowhere:
         loader = _build_loader(runner)
+        runner.logger.info('Label completion: the teacher runs over the '
+                           f'training images, {len(loader)} batches')
         # In a log file every update of the bar would be a line.
         shown = is_main_process() and sys.stderr.isatty()
         bar = ProgressBar(len(loader), file=sys.stderr if shown else nowhere)
@@ -91,9 +96,12 @@ def _build_loader(runner: Runner) -> DataLoader:
 
     That one may have persistent workers, which serve one iterator only.
     """
+    dataset = runner.train_dataloader.dataset
+    while isinstance(dataset, RepeatDataset):
+        dataset = dataset.dataset
     cfg = ConfigDict(runner.cfg.train_dataloader)
     cfg.update(
-        dataset=runner.train_dataloader.dataset,
+        dataset=dataset,
         sampler=ConfigDict(type='DefaultSampler', shuffle=False),
         drop_last=False,
         persistent_workers=False)

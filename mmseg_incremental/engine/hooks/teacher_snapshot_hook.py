@@ -61,6 +61,7 @@ class TeacherSnapshotHook(Hook):
                 not exactly one of the model.
         """
         student = unwrap_model(runner)
+        self._check_compile(student)
         state_dict = read_checkpoint("the teacher's checkpoint",
                                      self.checkpoint)['state_dict']
         # The student's random numbers do not depend on having a teacher.
@@ -69,7 +70,7 @@ class TeacherSnapshotHook(Hook):
         # The load alone would let a classifier with fewer rows grow.
         check_fit(teacher, state_dict, f'the teacher {self.checkpoint}')
         teacher.load_state_dict(state_dict, strict=True)
-        if student.shares_encoder:
+        if student.shares_encoder and self.dtype is None:
             self._check_encoder(student, teacher)
         teacher.eval()
         if self.fold_batch_norm:
@@ -81,6 +82,15 @@ class TeacherSnapshotHook(Hook):
             f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
             f'classes, read by {", ".join(_readers(student))}' +
             (', with one encoder' if student.shares_encoder else ''))
+
+    def _check_compile(self, student: nn.Module) -> None:
+        """Compiled code keeps the first hooks that record what losses read."""
+        recorded = student.distillation.reads & {'stages', 'embedding'}
+        if self.compile and recorded:
+            raise IncrementalConfigError(
+                f'teacher.compile={self.compile!r} is not possible where '
+                f'losses read {" and ".join(sorted(recorded))} inside the '
+                'network, as LocalPODLoss does; set it to False.')
 
     def _check_encoder(self, student: nn.Module, teacher: nn.Module) -> None:
         """See that what is frozen is what the teacher has."""

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import RepeatDataset
+from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, get_priority
 from mmseg.registry import HOOKS
@@ -72,6 +74,8 @@ def build_runner(tmp_path):
             cfg=Config(dict(train_dataloader=loader)),
             train_dataloader=SimpleNamespace(dataset=Images()),
             build_dataloader=Runner.build_dataloader,
+            optim_wrapper=OptimWrapper(
+                torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)),
             seed=0,
             work_dir=str(tmp_path),
             logger=logging.getLogger('completion'),
@@ -176,3 +180,28 @@ def test_progress_bar_in_a_terminal(build_runner, capsys, monkeypatch):
 def test_runs_after_the_teacher_is_set():
     assert get_priority(LabelCompletionHook.priority) > get_priority(
         TeacherSnapshotHook.priority)
+
+
+def test_repeated_images_count_once(build_runner):
+    runner = build_runner()
+    repeated = RepeatDataset.__new__(RepeatDataset)
+    repeated.dataset = runner.train_dataloader.dataset
+    runner.train_dataloader.dataset = repeated
+    LabelCompletionHook().before_train(runner)
+    assert runner.model.num_seen == NUM_IMAGES
+
+
+def test_pass_in_the_precision_of_training(build_runner):
+    """Where the teacher would be more precise, the thresholds would differ."""
+    runner = build_runner()
+    seen = []
+    observe = runner.model.observe_labels
+
+    def spy(inputs, data_samples):
+        seen.append(torch.is_autocast_enabled('cpu'))
+        observe(inputs, data_samples)
+
+    runner.model.observe_labels = spy
+    runner.optim_wrapper.optim_context = lambda model: torch.autocast('cpu')
+    LabelCompletionHook().before_train(runner)
+    assert seen and all(seen)

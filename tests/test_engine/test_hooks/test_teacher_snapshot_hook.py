@@ -204,3 +204,15 @@ def test_frozen_encoder_has_to_be_that_of_the_teacher(save, caplog):
     with caplog.at_level('INFO', 'teacher'):
         hook.before_train(_runner(student))
     assert 'read by loss_unkd, with one encoder' in caplog.text
+
+
+def test_compiled_teacher_records_nothing(save):
+    init_default_scope('mmseg')
+    student = MODELS.build(
+        _model_cfg(5, distillation=[dict(type='LocalPODLoss')]))
+    hook = TeacherSnapshotHook(_model_cfg(3), save(), compile=True)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='teacher.compile=True is not possible where losses read '
+            'embedding and stages'):
+        hook.before_train(_runner(student))

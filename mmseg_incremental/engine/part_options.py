@@ -1,0 +1,52 @@
+"""What the task or the data set asks of the parts of a method."""
+from typing import Iterator, Tuple
+
+from mmengine.config import Config
+from mmseg.registry import MODELS
+
+from mmseg_incremental.errors import IncrementalConfigError, close_match
+from mmseg_incremental.scenario import SETTINGS
+
+
+def apply_part_options(cfg: Config) -> None:
+    """Give the parts of a method what ``part_options`` has for their types.
+
+    Those under the name of a setting, such as ``disjoint``, count in that
+    setting alone and come last.
+
+    Args:
+        cfg (Config): Config of the run, changed in place. A method with
+            ``keeps_weights`` stays as it is.
+
+    Raises:
+        IncrementalConfigError: If an option names no part.
+    """
+    if cfg.method.get('keeps_weights'):
+        return
+    for name, options in _chosen(cfg):
+        if MODELS.get(name) is None:
+            known = [*MODELS.module_dict, *SETTINGS]
+            raise IncrementalConfigError(
+                f'part_options.{name} names no registered part of a method'
+                f'{close_match(name, known)}; use the type of a loss or '
+                'another part.')
+        for part in _parts(cfg):
+            if part.get('type') == name:
+                part.update(options)
+
+
+def _chosen(cfg: Config) -> Iterator[Tuple[str, dict]]:
+    """The options that count, by type."""
+    options = cfg.get('part_options') or {}
+    for name, value in options.items():
+        if name not in SETTINGS:
+            yield name, value
+    yield from options.get(cfg.scenario.get('setting', SETTINGS[0]), {}).items()
+
+
+def _parts(cfg: Config) -> Iterator[dict]:
+    """The parts of the method, those in lists too."""
+    for value in cfg.method.values():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict):
+                yield part
