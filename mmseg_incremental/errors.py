@@ -12,6 +12,10 @@ class IncrementalConfigError(ValueError):
     """
 
 
+class DivergedError(IncrementalConfigError):
+    """A training whose loss is no longer a number."""
+
+
 def close_match(value: Any, allowed: Sequence[str]) -> str:
     """The end of an error message that suggests what was meant.
 

@@ -2,21 +2,25 @@
 import argparse
 import ast
 import json
+import logging
 import os.path as osp
 import re
 from typing import Any, List, Sequence
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from prettytable import PrettyTable
 
 from mmseg_incremental.datasets.holdout import DEFAULT_SPLIT
 from mmseg_incremental.engine import build_scenario, load_config, run_steps
 from mmseg_incremental.engine.cli import (exit_on_bad_input, parse_run_args,
                                           parse_steps)
-from mmseg_incremental.engine.distributed import on_main_process
+from mmseg_incremental.engine.distributed import (on_main_process,
+                                                  start_distributed)
 from mmseg_incremental.engine.run_check import check_model
 from mmseg_incremental.engine.run_state import check_steps
-from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.engine.step_config import final_checkpoint
+from mmseg_incremental.errors import DivergedError, IncrementalConfigError
 from mmseg_incremental.evaluation.results_io import write_atomically
 
 COLUMNS = ('base', 'new', 'all', 'all_no_bg')
@@ -109,58 +113,70 @@ def claim(args: argparse.Namespace) -> str:
                 raise IncrementalConfigError(
                     f'{args.work_dir} holds a search with {key}={held[key]!r},'
                     f' not {search[key]!r}; choose another --work-dir.')
-    save(path, dict(search=search, best=None, rows=[]))
+    else:
+        save(path, dict(search=search, best=None, rows=[]))
     return path
 
 
 def save(path: str, content: dict) -> None:
+    """Write the file of the search."""
     write_atomically(json.dumps(content, indent=2).encode(), path)
 
 
-def search(args: argparse.Namespace, configs: Sequence[Config]) -> List[dict]:
-    """Run every value.
+def search(args: argparse.Namespace, configs: Sequence[Config],
+           path: str) -> None:
+    """Run every value and keep what it gives.
 
     Args:
         args (argparse.Namespace): The command line.
         configs (Sequence[Config]): What :func:`load_values` returned.
-
-    Returns:
-        list[dict]: The value and the percentages after the last step, a row
-        a value.
+        path (str): The file of the search. A row has the value and the
+            percentages after the last step, None if the training diverged.
     """
     base = args.base_checkpoint
     if base is None:
         cfg = load(args, 'base')
         run_steps(cfg, steps=[0], resume=True)
-        base = osp.join(cfg.work_dir, 'step_0', 'final.pth')
-    rows = []
+        base = final_checkpoint(cfg, 0)
     for value, cfg in zip(args.values, configs):
-        summary = run_steps(
-            cfg,
-            steps=parse_steps(args.steps),
-            resume=True,
-            base_checkpoint=base)['summary']
-        rows.append(
-            dict(value=value, **{key: summary[key]
-                                 for key in COLUMNS}))
-    return rows
+        try:
+            summary = run_steps(
+                cfg,
+                steps=parse_steps(args.steps),
+                resume=True,
+                base_checkpoint=base)['summary']
+        except DivergedError as error:
+            print_log(str(error), level=logging.WARNING)
+            summary = dict.fromkeys(COLUMNS)
+        row = dict(value=value, **{key: summary[key] for key in COLUMNS})
+        on_main_process(keep, path, row)
 
 
-def report(path: str, rows: Sequence[dict]) -> None:
-    """Print the table, name the best value and keep both."""
+def keep(path: str, row: dict) -> None:
+    """Put a row among those of earlier values, in the place of its own."""
     with open(path, encoding='utf-8') as file:
         content = json.load(file)
-    option = content['search']['option']
+    rows = [old for old in content['rows'] if old['value'] != row['value']]
+    rows.append(row)
+    finished = [row for row in rows if row['all'] is not None]
+    best = max(finished, key=lambda row: row['all'], default=dict(value=None))
+    save(path, dict(content, best=best['value'], rows=rows))
+
+
+def report(path: str) -> None:
+    """Print the table and name the best value."""
+    with open(path, encoding='utf-8') as file:
+        content = json.load(file)
+    option, rows = content['search']['option'], content['rows']
     table = PrettyTable([option, *COLUMNS], align='r')
     for row in rows:
         table.add_row([
             row['value'], *('-' if row[key] is None else f'{row[key]:.2f}'
                             for key in COLUMNS)
         ])
-    best = max(rows, key=lambda row: row['all'] or 0)['value']
     print(table)
-    print(f'Best mIoU of all classes on the held-out images: {option}={best}')
-    save(path, dict(content, best=best, rows=rows))
+    print('Best mIoU of all classes on the held-out images: '
+          f'{option}={content["best"]}')
     print(f'Results: {path}')
 
 
@@ -168,8 +184,10 @@ def report(path: str, rows: Sequence[dict]) -> None:
 def main() -> None:
     args = parse_args()
     configs = load_values(args)
+    start_distributed(configs[0])
     path = on_main_process(claim, args)
-    on_main_process(report, path, search(args, configs))
+    search(args, configs, path)
+    on_main_process(report, path)
 
 
 if __name__ == '__main__':

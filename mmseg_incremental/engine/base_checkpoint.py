@@ -48,6 +48,7 @@ def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
     check_fit(model_cfg, checkpoint['state_dict'], f'{option} {path}')
     reordered = names is not None and names != list(wanted)
     if reordered:
+        _check_importance(cfg, path)
         model = MODELS.build(without_pretrained(model_cfg))
         model.grow_state_dict(checkpoint['state_dict'], names, wanted)
     meta = _step_meta(cfg, checkpoint['meta'], scenario)
@@ -70,23 +71,29 @@ def adopt_base_checkpoint(cfg: Config, checkpoint: dict, path: str) -> None:
     mkdir_or_exist(step_dir(cfg, 0))
     write_deploy_config(
         build_step_cfg(cfg, 0), osp.join(step_dir(cfg, 0), DEPLOY_CONFIG))
-    importance = osp.join(osp.dirname(path), IMPORTANCE_FILE)
-    if osp.isfile(importance):
-        _adopt_importance(cfg, checkpoint, importance)
+    importance = _importance_beside(path)
+    # Its rows are in the order that the checkpoint had.
+    reordered = checkpoint['meta']['incremental']['reordered']
+    if osp.isfile(importance) and not reordered:
+        shutil.copy(importance, osp.join(step_dir(cfg, 0), IMPORTANCE_FILE))
     save_atomically(checkpoint, target)
     print_log(f'Step 0: the base checkpoint becomes {target}')
 
 
-def _adopt_importance(cfg: Config, checkpoint: dict, path: str) -> None:
-    """Take over an importance file, whose rows are in the order it has."""
-    if checkpoint['meta']['incremental']['reordered']:
-        if cfg.get('method', {}).get('weight_regularizers'):
-            raise IncrementalConfigError(
-                f'{path} lists its classes in another order than step 0 of '
-                'this run; give a base checkpoint in the order of the '
-                'scenario, or set scenario.class_order to its order.')
-        return
-    shutil.copy(path, osp.join(step_dir(cfg, 0), IMPORTANCE_FILE))
+def _importance_beside(path: str) -> str:
+    """Where the weight regularizers of a checkpoint's run have left theirs."""
+    return osp.join(osp.dirname(path), IMPORTANCE_FILE)
+
+
+def _check_importance(cfg: Config, path: str) -> None:
+    """Refuse an importance file of another order than this run's."""
+    importance = _importance_beside(path)
+    regularizers = cfg.get('method', {}).get('weight_regularizers')
+    if regularizers and osp.isfile(importance):
+        raise IncrementalConfigError(
+            f'{importance} lists its classes in another order than step 0 of '
+            'this run; give a base checkpoint in the order of the '
+            'scenario, or set scenario.class_order to its order.')
 
 
 def _checked_names(checkpoint: dict, wanted: Sequence[str],
@@ -147,6 +154,7 @@ def _step_meta(cfg: Config, meta: dict,
         num_train_images=trained.get('num_train_images'),
         train_seconds=trained.get('train_seconds'),
         peak_memory_mb=trained.get('peak_memory_mb'))
-    if 'holdout' in trained:
-        info['holdout'] = trained['holdout']
+    info.update((key, trained[key])
+                for key in ('holdout', 'pretrained_left_out')
+                if key in trained)
     return dict(meta, dataset_meta=dataset_meta, incremental=info)

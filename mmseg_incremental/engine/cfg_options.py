@@ -14,8 +14,9 @@ FOLLOWED_KEYS = ('data_root', 'pretrained')
 # What a config need not set but the command line may: of this package, and
 # of MMEngine beside the arguments of its Runner.
 OPTIONAL_KEYS = ('holdout', 'incremental_step', 'method', 'num_panel_images',
-                 'validate_during_step', 'compile', 'custom_imports',
-                 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn')
+                 'part_options', 'profile', 'teacher', 'validate_during_step',
+                 'compile', 'custom_imports', 'find_unused_parameters',
+                 'model_wrapper_cfg', 'sync_bn')
 
 
 def merge_options(cfg: Config, options: dict) -> None:
@@ -69,6 +70,14 @@ def replace_value(node: Any, old: Any, new: Any) -> None:
 
 
 def use_amp(cfg: Config) -> None:
+    """Train in automatic mixed precision.
+
+    Args:
+        cfg (Config): Config of the run, changed in place.
+
+    Raises:
+        IncrementalConfigError: If machine or config do not allow it.
+    """
     from mmengine.device import is_cuda_available, is_npu_available
     if not (is_cuda_available() or is_npu_available()):
         raise IncrementalConfigError(

@@ -10,6 +10,7 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation import load_results, summary_row
 from .config import load_config
 from .run_state import RUN_FILE
+from .scenario_config import build_scenario
 from .step_config import build_step_cfg, step_dir
 from .stock_config import DEPLOY_CONFIG
 
@@ -17,7 +18,8 @@ METRICS = ('base', 'new', 'all', 'average', 'base (no bg)', 'all (no bg)',
            'average (no bg)', 'forgetting')
 # What decides on a result, beside method, architecture and data.
 TRAINING = ('optim_wrapper.', 'param_scheduler.', 'train_cfg.', 'randomness.',
-            'model.norm_eval', 'train_dataloader.batch_size')
+            'model.norm_eval', 'model.fused_losses',
+            'train_dataloader.batch_size')
 
 
 def model_entry(config: str, work_dir: str, data: str = '') -> Dict[str, Any]:
@@ -43,7 +45,7 @@ def model_entry(config: str, work_dir: str, data: str = '') -> Dict[str, Any]:
     results = load_results(work_dir)
     cfg = load_config(config, method=results['method'], work_dir=work_dir)
     held = _read_run(work_dir)
-    _check(config, cfg, results, held)
+    _check(config, cfg, results['complete'], held)
     options = _options(cfg, results['steps'][-1]['step'], held)
     stem = osp.splitext(osp.basename(config))[0]
     row = summary_row(results)
@@ -80,21 +82,23 @@ def _read_run(work_dir: str) -> dict:
         return json.load(file)
 
 
-def _check(config: str, cfg: Config, results: dict, held: dict) -> None:
+def _check(config: str, cfg: Config, complete: bool, held: dict) -> None:
     """Refuse runs whose figures would be taken for something else."""
-    if not results['complete']:
+    if not complete:
         raise IncrementalConfigError(
             f'{cfg.work_dir} is not complete; finish it with --resume.')
     if held.get('holdout') is not None:
         raise IncrementalConfigError(
             f'{cfg.work_dir} was run with holdout={held["holdout"]}; only '
             'figures of the official validation images are recorded.')
-    task = cfg.scenario.task if isinstance(cfg.scenario.task,
-                                           str) else 'custom'
-    if task != results['task']:
-        raise IncrementalConfigError(
-            f'{cfg.work_dir} is a run of the task {results["task"]}, but '
-            f'{config} has {task}; name the config it was run with.')
+    ours, theirs = held['scenario'], json.loads(
+        json.dumps(build_scenario(cfg).to_dict()))
+    for key in theirs:
+        if ours.get(key) != theirs[key]:
+            raise IncrementalConfigError(
+                f'{cfg.work_dir} is a run with {key}={ours.get(key)!r}, but '
+                f'{config} has {theirs[key]!r}; name the config it was run '
+                'with.')
 
 
 def _options(cfg: Config, step: int, held: dict) -> List[str]:

@@ -41,7 +41,8 @@ def _chosen(cfg: Config) -> Iterator[Tuple[str, dict]]:
     for name, value in options.items():
         if name not in SETTINGS:
             yield name, value
-    yield from options.get(cfg.scenario.get('setting', SETTINGS[0]), {}).items()
+    yield from options.get(cfg.scenario.get('setting', SETTINGS[0]),
+                           {}).items()
 
 
 def _parts(cfg: Config) -> Iterator[dict]:

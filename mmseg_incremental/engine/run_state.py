@@ -6,9 +6,10 @@ from mmengine.config import Config
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation.results_io import write_atomically
+from .checkpoints import read_importance
 from .distributed import on_main_process
 from .scenario_config import build_scenario, is_joint
-from .step_config import final_checkpoint
+from .step_config import final_checkpoint, step_dir
 from .step_hooks import IMPORTANCE_FILE
 from .step_model import method_name
 
@@ -48,6 +49,14 @@ def check_run(cfg: Config, steps: Sequence[int], resume: bool,
             f'{final_checkpoint(cfg, blocking[0])} exists already; pass '
             '--resume to go on, name other --steps, or choose another '
             '--work-dir.')
+    started = [
+        step_dir(cfg, step) for step in sorted(wanted - set(finished))
+        if osp.isfile(osp.join(step_dir(cfg, step), 'last_checkpoint'))
+    ]
+    if started and not resume:
+        raise IncrementalConfigError(
+            f'{started[0]} holds an unfinished step; pass --resume to go on, '
+            'remove it, or choose another --work-dir.')
     _check_chain(cfg, steps, finished, base_checkpoint)
 
 
@@ -62,6 +71,14 @@ def _check_importance(cfg: Config, base_checkpoint: str) -> None:
             f'beside it, which {", ".join(needed)} of method '
             f'{method_name(cfg)!r} needs; train step 0 by --method '
             'importances --steps 0, or by this method.')
+    if needed:
+        held = read_importance(path)
+        missing = [name for name in needed if name not in held]
+        if missing:
+            raise IncrementalConfigError(
+                f'{path} holds the importance of {", ".join(held)}, but not '
+                f'of {", ".join(missing)}, which method {method_name(cfg)!r} '
+                'needs; train step 0 by --method importances --steps 0.')
 
 
 def check_steps(cfg: Config, steps: Sequence[int]) -> None:
@@ -137,7 +154,8 @@ def check_same_run(cfg: Config) -> None:
     key = next(k for k in flat_wanted if flat_wanted[k] != flat_held.get(k))
     raise IncrementalConfigError(
         f'{cfg.work_dir} holds a run with {key}={flat_held.get(key)!r}, not '
-        f'{flat_wanted[key]!r}; choose another --work-dir.')
+        f'{flat_wanted[key]!r}; give --method and --cfg-options as for that '
+        'run, or choose another --work-dir.')
 
 
 def claim_work_dir(cfg: Config) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 
 from mmseg_incremental.errors import IncrementalConfigError, check_keys
+from mmseg_incremental.models.losses import BaseClassificationLoss
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .model_config import head_configs
 
@@ -74,6 +76,13 @@ def _check_no_contradiction(method: dict) -> None:
             f'method.label_completion={method["label_completion"].type!r} '
             f'has no effect beside method.classification={loss!r}, which '
             'takes every old class for background; leave one of them out.')
+    distillation = [part.type for part in method.get('distillation') or []]
+    if method.get('frozen_encoder') and 'FeatureDistillationLoss' in (
+            distillation):
+        raise IncrementalConfigError(
+            'method.frozen_encoder=True leaves nothing to do for '
+            'FeatureDistillationLoss in method.distillation, which compares '
+            'the features of the encoder; leave one of them out.')
 
 
 def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
@@ -109,6 +118,8 @@ def build_step_model(cfg: Config, scenario: ClassIncrementalScenario,
         _cut_class_weights(head)
         if classification is not None:
             _replace_losses(head, classification, len(scenario.old(step)))
+        if step > 0 and method.get('label_completion'):
+            _check_weighted_losses(head, method.label_completion.type)
     if step > 0:
         model.distillation = copy.deepcopy(method.get('distillation') or [])
         model.classifier_init = method.get('classifier_init', 'random')
@@ -127,6 +138,19 @@ def _add_label_completion(model: ConfigDict, method: ConfigDict,
     if _takes(completion.type, 'num_seen'):
         completion.num_seen = num_seen
     model.label_completion = completion
+
+
+def _check_weighted_losses(head: ConfigDict, completion: str) -> None:
+    """Refuse losses that cannot weight pixels, as completed labels ask for."""
+    losses = head.get('loss_decode') or []
+    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+        kind = MODELS.get(loss.type)
+        if kind is not None and not issubclass(
+                kind, (CrossEntropyLoss, BaseClassificationLoss)):
+            raise IncrementalConfigError(
+                f'{head.type}.loss_decode has {loss.type}, which does not '
+                f'weight pixels as method.label_completion={completion!r} '
+                'asks for; use a cross entropy alone.')
 
 
 def _cut_class_weights(head: ConfigDict) -> None:

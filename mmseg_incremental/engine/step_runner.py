@@ -104,8 +104,7 @@ class FormattedOnce(Config):
 
 def _run(cfg: Config, mode: str) -> Any:
     """Train or test in a Runner of its own and free all that it held."""
-    runner = Runner.from_cfg(
-        FormattedOnce(cfg._cfg_dict, cfg_text=cfg.text, filename=cfg.filename))
+    runner = Runner.from_cfg(FormattedOnce.from_config(cfg))
     try:
         return getattr(runner, mode)()
     finally:

@@ -64,10 +64,10 @@ def _run_steps(cfg: Config, steps: Optional[Sequence[int]], resume: bool,
     stop_phase(cfg, 'checks')
     results = {}
     for step in steps:
-        if not osp.isfile(final_checkpoint(cfg, step)):
+        if not _exists(final_checkpoint(cfg, step)):
             train_step(cfg, step, resume)
             stop_phase(cfg, 'release')
-        if not osp.isfile(osp.join(step_dir(cfg, step), 'results.json')):
+        if not _exists(osp.join(step_dir(cfg, step), 'results.json')):
             metrics = evaluate_step(cfg, step)
             stop_phase(cfg, 'evaluation: release')
             save_evaluation(cfg, step, metrics)
@@ -78,11 +78,16 @@ def _run_steps(cfg: Config, steps: Optional[Sequence[int]], resume: bool,
     return results
 
 
+def _exists(path: str) -> bool:
+    """Whether a file exists, with one answer for all ranks."""
+    return on_main_process(osp.isfile, path)
+
+
 def _start(cfg: Config, steps: Sequence[int],
            base_checkpoint: Optional[str]) -> None:
     """Take the work dir, and what the first step starts from."""
     base = None
-    if osp.isfile(final_checkpoint(cfg, 0)):
+    if _exists(final_checkpoint(cfg, 0)):
         if base_checkpoint is not None:
             print_log(f'{final_checkpoint(cfg, 0)} exists: '
                       f'--base-checkpoint {base_checkpoint} is not read')

@@ -39,12 +39,13 @@ class FusedHead(NamedTuple):
 
         Returns:
             bool: False for plain cross entropy of logits that need no
-            resizing.
+            resizing, or that are not on a CPU, where it is measured.
         """
-        is_plain = (
-            self.distillation is None
-            and type(self.classification) is CrossEntropyLoss)
-        return not is_plain or tuple(logits.shape[2:]) != tuple(size)
+        if (self.distillation is not None
+                or type(self.classification) is not CrossEntropyLoss):
+            return True
+        return (logits.device.type == 'cpu'
+                and tuple(logits.shape[2:]) != tuple(size))
 
     def losses(self, student: StepOutputs, teacher: StepOutputs,
                labels: Tensor,
@@ -113,7 +114,9 @@ def fuse(head: nn.Module,
     """
     stock = getattr(type(head), 'loss_by_feat', None)
     loss = head.loss_decode
-    if (stock is not BaseDecodeHead.loss_by_feat or head.sampler is not None
+    if (stock is not BaseDecodeHead.loss_by_feat
+            or type(head)._stack_batch_gt is not BaseDecodeHead._stack_batch_gt
+            or head.sampler is not None
             or not _is_softmax_entropy(loss, head.num_classes)):
         return None
     weighted = [

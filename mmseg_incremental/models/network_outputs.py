@@ -1,5 +1,5 @@
 """What a segmentor computes from a batch, as far as losses read it."""
-from typing import AbstractSet, List, NamedTuple, Optional, Tuple
+from typing import AbstractSet, Any, List, NamedTuple, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -51,7 +51,7 @@ def forward_outputs(
             features = tuple(model.extract_feat(inputs))
         else:
             # Autograd saves no tensor of an inference mode.
-            features = tuple(feature.clone() for feature in encoded.features)
+            features = _cloned(encoded.features)
         runs = model.forward_heads(features) if reads & HEAD_OUTPUTS else []
     stages = recorded.stages if encoded is None else encoded.stages
     shared = StepOutputs(features=features, stages=stages)
@@ -61,3 +61,10 @@ def forward_outputs(
         for run in runs
     ]
     return shared, list(zip(runs, outputs))
+
+
+def _cloned(features: Any) -> Any:
+    """Copies of tensors, which some backbones have in lists."""
+    if isinstance(features, Tensor):
+        return features.clone()
+    return tuple(map(_cloned, features))

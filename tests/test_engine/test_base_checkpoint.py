@@ -93,7 +93,7 @@ def test_importance_in_another_order(cfg, names, state_dict, tmp_path):
     assert not (Path(cfg.work_dir) / 'step_0' / 'importance.pth').exists()
     cfg.method = load_method('ewc')
     with pytest.raises(IncrementalConfigError, match='in another order'):
-        adopt_base_checkpoint(cfg, checkpoint, path)
+        prepare_base_checkpoint(cfg, path)
 
 
 def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
@@ -105,7 +105,8 @@ def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
             method='x',
             num_train_images=24,
             train_seconds=1.5,
-            peak_memory_mb=9.0))
+            peak_memory_mb=9.0,
+            pretrained_left_out='some/address'))
     torch.save(dict(meta=meta, state_dict=state_dict), str(tmp_path / 'a.pth'))
     checkpoint = prepare_base_checkpoint(cfg, str(tmp_path / 'a.pth'))
     info = checkpoint['meta']['incremental']

@@ -89,6 +89,7 @@ def test_entry(save_run):
     ('incremental_step.train_cfg.max_iters', 3, 'train_cfg.max_iters=3'),
     ('randomness.seed', 43, 'randomness.seed=43'),
     ('incremental_step.model.norm_eval', True, 'model.norm_eval=True'),
+    ('model.fused_losses', False, 'model.fused_losses=False'),
     ('train_dataloader.batch_size', 5, 'train_dataloader.batch_size=5'),
     ('data_root', 'elsewhere', ''),
     ('num_panel_images', 1, ''),
@@ -117,14 +118,17 @@ def test_time_that_is_not_known(save_run):
          'holdout.seed': 0
      }, "holdout={'seed': 0}; only figures of the official"),
      ({
-         'scenario.task': '15-5'
-     }, None)])
+         'scenario.setting': 'disjoint'
+     }, "is a run with setting='disjoint', but .* has 'overlapped'"),
+     ({
+         'scenario.future': 'ignore'
+     }, "is a run with future='ignore', but .* has 'background'"), ({}, None)])
 def test_refused(save_run, kwargs, sentence):
     work_dir = save_run(**kwargs)
     config = CONFIG
     if sentence is None:
         config = 'mmseg_incremental::incremental/voc_15-5_cpu.py'
-        sentence = 'is a run of the task 10-1, but .* has 15-5'
+        sentence = "is a run with task='10-1', but .* has '15-5'"
     with pytest.raises(IncrementalConfigError, match=sentence):
         model_entry(config, work_dir)
 

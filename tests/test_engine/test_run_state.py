@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmseg_incremental.engine import load_method
@@ -122,5 +123,26 @@ def test_importance_beside_the_base_checkpoint(cfg, tmp_path):
             IncrementalConfigError,
             match='has no importance.pth beside it, which Elastic'):
         check(cfg, [1], base_checkpoint=base)
-    (tmp_path / 'importance.pth').touch()
+    path = tmp_path / 'importance.pth'
+    path.touch()
+    with pytest.raises(
+            IncrementalConfigError, match='importance.pth cannot be read'):
+        check(cfg, [1], base_checkpoint=base)
+    torch.save(dict(PathIntegral={}), path)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='of PathIntegral, but not of ElasticWeightConsolidation'):
+        check(cfg, [1], base_checkpoint=base)
+    torch.save(dict(PathIntegral={}, ElasticWeightConsolidation={}), path)
     check(cfg, [1], base_checkpoint=base)
+
+
+def test_unfinished_step_is_not_trained_anew(cfg):
+    folder = Path(cfg.work_dir) / 'step_0'
+    folder.mkdir(parents=True)
+    check(cfg, [0])
+    (folder / 'last_checkpoint').write_text('iter_1.pth')
+    with pytest.raises(
+            IncrementalConfigError, match='step_0 holds an unfinished step'):
+        check(cfg, [0])
+    check(cfg, [0], resume=True)

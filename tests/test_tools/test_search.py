@@ -110,3 +110,17 @@ def test_split_of_the_config_stays(search, tmp_path):
     run = json.loads((work_dir / f'{OPTION}=1/results.json').read_text())
     assert run['conventions']['holdout'] == dict(fraction=0.5, seed=3)
     assert run['steps'][0]['num_train_images'] == 12
+
+
+def test_value_that_diverges_is_a_row(search, capsys, tmp_path):
+    """The others count, and rows of an earlier call stay."""
+    command = ('--method', 'lwf', '--steps', '0-1', '--option', OPTION)
+    search(*command, '--values', '1e38', '1')
+    output = capsys.readouterr().out
+    assert 'the training diverged' in output and f'{OPTION}=1\n' in output
+    work_dir = search(*command, '--values', '2')
+    found = json.loads((work_dir / 'search.json').read_text())
+    assert [row['value'] for row in found['rows']] == [1e38, 1, 2]
+    assert [row['all'] is None
+            for row in found['rows']] == [True, False, False]
+    assert found['best'] in (1, 2)

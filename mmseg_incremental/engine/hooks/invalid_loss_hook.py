@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.errors import DivergedError
 
 
 @HOOKS.register_module()
@@ -36,16 +36,16 @@ class InvalidLossHook(Hook):
             outputs (dict, optional): Losses by name. Defaults to None.
 
         Raises:
-            IncrementalConfigError: If a loss is infinite or not a number.
+            DivergedError: If a loss is infinite or not a number.
         """
         if not self.every_n_train_iters(runner, self.interval) and (
                 runner.iter + 1 < runner.max_iters):
             return
         for name, value in (outputs or {}).items():
             if 'loss' in name and not torch.as_tensor(value).isfinite().all():
-                raise IncrementalConfigError(
+                raise DivergedError(
                     f'{name} is {value} at iteration {runner.iter + 1} of '
                     f'{runner.work_dir}: the training diverged; lower '
                     'optim_wrapper.optimizer.lr (for later steps under '
-                    'incremental_step) or the weight of the losses, and '
-                    'start the step again.')
+                    'incremental_step) or the weight of the losses, remove '
+                    'the folder and start the step again.')

@@ -80,8 +80,8 @@ class TeacherSnapshotHook(Hook):
         student.set_teacher(teacher.to(device), self.dtype)
         runner.logger.info(
             f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
-            f'classes, read by {", ".join(_readers(student))}' +
-            (', with one encoder' if student.shares_encoder else ''))
+            f'classes, read by {", ".join(_readers(student))}'
+            f'{_encoder_of(student)}')
 
     def _check_compile(self, student: nn.Module) -> None:
         """Compiled code keeps the first hooks that record what losses read."""
@@ -107,6 +107,15 @@ class TeacherSnapshotHook(Hook):
                 f'{len(own)} tensors of the encoder are not those of the '
                 f'teacher {self.checkpoint}; start the step from that '
                 'checkpoint, or leave frozen_encoder out.')
+
+
+def _encoder_of(student: nn.Module) -> str:
+    """What becomes of a frozen encoder, for the log."""
+    if not student.frozen_encoder:
+        return ''
+    if student.shares_encoder:
+        return ', with one encoder for both'
+    return f', with an encoder of its own in {student.teacher_dtype}'
 
 
 def _readers(student: nn.Module) -> List[str]:

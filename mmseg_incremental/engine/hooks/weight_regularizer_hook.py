@@ -1,7 +1,6 @@
 import os.path as osp
 from typing import Dict, Optional, Sequence, Tuple
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
@@ -13,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseWeightRegularizer
 from mmseg_incremental.models.classifier_growth import grow_as_loaded
-from ..checkpoints import read_checkpoint, save_atomically
+from ..checkpoints import read_checkpoint, read_importance, save_atomically
 from ..distributed import on_main_process, unwrap_model
 from ..step_hooks import IMPORTANCE_FILE
 
@@ -183,8 +182,7 @@ class WeightRegularizerHook(Hook):
                 f'{", ".join(self.regularizers)} would protect nothing; train '
                 'the step before with this method, or by --method '
                 'importances.')
-        carried = torch.load(
-            self.importance, map_location='cpu', weights_only=True)
+        carried = read_importance(self.importance)
         missing = sorted(set(self.regularizers) - set(carried))
         if missing:
             raise IncrementalConfigError(

@@ -22,11 +22,11 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
     with :math:`\theta^*` the weights of the step before. Each importance
     :math:`\Omega` is scaled to [0, 1] tensor by tensor, as in MiB's official
     code, where each step's part of the classifier is a tensor of its own; here
-    the whole classifier is one. The gradient is added to that of the losses right before the
-    optimizer uses it: it costs no backward, and is the same under mixed
-    precision, with accumulated gradients and on every rank. Gradient clipping
-    comes before: it does not see the penalty, and what is gathered is of the
-    clipped gradients.
+    the whole classifier is one. The gradient is added to that of the losses
+    right before the optimizer uses it: it costs no backward, and is the same
+    under mixed precision, with accumulated gradients and on every rank.
+    Gradient clipping comes before: it does not see the penalty, and what is
+    gathered is of the clipped gradients.
 
     With SGD the step it makes of a weight is the learning rate times
     :math:`2 \lambda \Omega` of the way back. With a momentum of 0.9 this

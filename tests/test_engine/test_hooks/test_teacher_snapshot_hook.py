@@ -203,7 +203,7 @@ def test_frozen_encoder_has_to_be_that_of_the_teacher(save, caplog):
     student.backbone.load_state_dict(encoder)
     with caplog.at_level('INFO', 'teacher'):
         hook.before_train(_runner(student))
-    assert 'read by loss_unkd, with one encoder' in caplog.text
+    assert 'read by loss_unkd, with one encoder for both' in caplog.text
 
 
 def test_compiled_teacher_records_nothing(save):

@@ -65,8 +65,8 @@ class GroupedBand:
             bool: Whether one is too small to be divided by, at any pixel.
         """
         tiny = 64 * torch.finfo(self.exp.dtype).tiny
-        distinct = {self.present(groups) for groups in many}
-        # The sum of all is at least one.
+        # The sum of all is at least one, and no group is divided by nothing.
+        distinct = {self.present(groups) for groups in many if groups}
         distinct.discard(self.present(ALL))
         if not distinct:
             return False

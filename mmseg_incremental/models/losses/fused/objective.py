@@ -12,7 +12,8 @@ class Objective(NamedTuple):
     """A cross entropy and an output distillation.
 
     Args:
-        label_background (tuple[int]): What the label "background" covers.
+        label_background (tuple[int]): What the label "background" covers;
+            empty if that is its own channel, as every other label does.
         support (tuple[int]): The channels over which the student's
             probabilities sum to one when the teacher is compared with them.
         teacher_background (tuple[int]): What the teacher's background covers.
@@ -27,7 +28,7 @@ class Objective(NamedTuple):
 
     def num_covered(self, num_old: int) -> int:
         """How many of the first labels count as background."""
-        return num_old if self.label_background == OLD else 1
+        return num_old if self.label_background else 0
 
     @property
     def groups(self) -> Tuple[Groups, ...]:
@@ -49,7 +50,7 @@ def build_objective(unbiased_labels: bool,
     Returns:
         Objective: The objective.
     """
-    labels = OLD if unbiased_labels else BACKGROUND
+    labels = OLD if unbiased_labels else ()
     if unbiased_teacher:
         return Objective(labels, ALL, BACKGROUND_OR_NEW, unbiased_distillation)
     return Objective(labels, OLD, BACKGROUND, distillation)

@@ -65,14 +65,17 @@ class BandScores:
         """Sum of the cross entropy."""
         student, (labels, weight, _, num_old, objective) = (self.student,
                                                             self.batch)
-        covering = objective.label_background
-        is_covered = labels < objective.num_covered(num_old)
-        label_logit = torch.where(is_covered,
-                                  student.total(covering).log(), label_logit)
-        covered_weight = weight * is_covered
         self._pull(ALL, weight)
-        self._pull(covering, -covered_weight)
-        self._label_pull = covered_weight - weight
+        self._label_pull = -weight
+        covering = objective.label_background
+        if covering:
+            is_covered = labels < objective.num_covered(num_old)
+            label_logit = torch.where(is_covered,
+                                      student.total(covering).log(),
+                                      label_logit)
+            covered_weight = weight * is_covered
+            self._pull(covering, -covered_weight)
+            self._label_pull = covered_weight - weight
         loss = student.total(ALL).log().sub_(label_logit).mul_(weight)
         return loss.sum()
 
