@@ -1,4 +1,5 @@
 """What all benchmarks measure with."""
+import argparse
 import gc
 import os
 import os.path as osp
@@ -18,6 +19,24 @@ import torch
 from mmengine.device import get_device
 
 import mmseg_incremental
+
+
+def positive_int(text: str) -> int:
+    """A number of the command line that counts something.
+
+    Args:
+        text (str): What the user wrote.
+
+    Returns:
+        int: The number.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is not one from 1 on.
+    """
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is no count; it has to be a number of 1 or more')
+    return int(text)
 
 
 def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:

@@ -11,7 +11,7 @@ from typing import Any, List
 import cv2
 import mmcv
 import numpy as np
-from common import alternate, describe_machine, markdown_table
+from common import alternate, describe_machine, markdown_table, positive_int
 from mmengine.logging import MMLogger
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -127,7 +127,10 @@ def main() -> None:
         help='folder with masks, such as those of '
         'VOC 2012 with SBD')
     parser.add_argument(
-        '--repeats', type=int, default=7, help='timed calls of each side')
+        '--repeats',
+        type=positive_int,
+        default=7,
+        help='timed calls of each side')
     args = parser.parse_args()
     paths = sorted(str(path) for path in Path(args.masks).glob('*.png'))
     if not paths:

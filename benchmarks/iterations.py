@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import alternate, describe_machine, markdown_table
+from common import alternate, describe_machine, markdown_table, positive_int
 from mmengine.config import ConfigDict
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
@@ -159,8 +159,11 @@ def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--repeats', type=int, default=7, help='timed iterations of each side')
-    parser.add_argument('--batch', type=int, default=4, help='images')
+        '--repeats',
+        type=positive_int,
+        default=7,
+        help='timed iterations of each side')
+    parser.add_argument('--batch', type=positive_int, default=4, help='images')
     parser.add_argument(
         '--models',
         nargs='+',

@@ -8,16 +8,16 @@ import tempfile
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from common import describe_machine, in_turns, markdown_table
+from common import describe_machine, in_turns, markdown_table, positive_int
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS
 
-from mmseg_incremental.engine import (build_scenario, build_step_cfg,
-                                      load_config, train_step)
+from mmseg_incremental.engine import build_step_cfg, load_config, train_step
 from mmseg_incremental.engine.cli import exit_on_bad_input
 from mmseg_incremental.engine.model_config import without_pretrained
 from mmseg_incremental.engine.scenario_config import is_incremental
+from mmseg_incremental.engine.stock_config import to_stock_model
 from mmseg_incremental.errors import IncrementalConfigError
 
 STOCK = 'MMSegmentation'
@@ -45,21 +45,22 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description='Time a training iteration of MMSegmentation, of method '
-        'joint and of the second step of MiB')
+        "joint with small logits and with MMSegmentation's own loss, and of "
+        'the second step of MiB')
     parser.add_argument(
         '--config',
         default='configs/incremental/shapes_10-1.py',
         help='config with an iteration-based schedule whose data is an '
         'IncrementalDataset around a stock dataset')
     parser.add_argument(
-        '--iters', type=int, default=10, help='timed iterations a block')
+        '--iters',
+        type=positive_int,
+        default=10,
+        help='timed iterations a block')
     parser.add_argument(
-        '--repeats', type=int, default=5, help='blocks of each side')
+        '--repeats', type=positive_int, default=5, help='blocks of each side')
     parser.add_argument('--data-root', help='another folder of the data')
-    args = parser.parse_args(argv)
-    if min(args.iters, args.repeats) < 1:
-        parser.error('--iters and --repeats have to be 1 or more')
-    return args
+    return parser.parse_args(argv)
 
 
 def read_config(path: str, method: str, iters: int,
@@ -118,14 +119,11 @@ def to_stock(cfg: Config) -> Config:
     """
     train_dataloader = copy.deepcopy(cfg.train_dataloader)
     train_dataloader.dataset = stock_dataset(train_dataloader.dataset)
-    model = copy.deepcopy(cfg.model)
-    model.type = 'EncoderDecoder'
-    model.decode_head.num_classes = build_scenario(cfg).num_classes + 1
     kept = ('default_scope', 'env_cfg', 'train_cfg', 'optim_wrapper',
             'param_scheduler', 'default_hooks', 'custom_hooks', 'visualizer',
             'log_processor', 'log_level', 'randomness')
     return Config({
-        'model': model,
+        'model': to_stock_model(build_step_cfg(cfg, 0).model),
         'train_dataloader': train_dataloader,
         **{
             key: copy.deepcopy(cfg[key])

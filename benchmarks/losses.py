@@ -6,7 +6,8 @@ from typing import Callable, Dict, List, NamedTuple, Tuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import alternate, describe_machine, markdown_table, peak_memory
+from common import (alternate, describe_machine, markdown_table, peak_memory,
+                    positive_int)
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -174,7 +175,10 @@ def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--repeats', type=int, default=7, help='timed calls of each side')
+        '--repeats',
+        type=positive_int,
+        default=7,
+        help='timed calls of each side')
     args = parser.parse_args()
     rows = [row for case in CASES for row in compare(case, args.repeats)]
     header = ('classes, logits', 'side', 'ms', f'to {STOCK}', 'peak MiB',

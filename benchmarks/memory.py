@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 from ctypes.util import find_library
+from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-from common import alternate, describe_machine, in_turns, markdown_table
+from common import (alternate, describe_machine, in_turns, markdown_table,
+                    positive_int)
 from iterations import build_model, draw_batch, iteration
 from mmengine.registry import init_default_scope
 
@@ -26,7 +28,7 @@ LARGEST = str(2**25)
 
 
 def environments() -> Dict[str, Dict[str, str]]:
-    """Environment variables by name of the side."""
+    """Environment variables that each side adds, by its name."""
     sides = {
         DEFAULT: {},
         'kept by glibc':
@@ -71,6 +73,12 @@ def measure(args: argparse.Namespace) -> Dict[str, List[float]]:
         dict[str, list[float]]: Milliseconds of an iteration by side.
     """
     sides = environments()
+    # What the user has set must not be in all of them.
+    common = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(('MALLOC_', 'LD_PRELOAD'))
+    }
     times: Dict[str, List[float]] = {name: [] for name in sides}
     for _, name in in_turns(sides, args.repeats):
         done = subprocess.run([
@@ -79,12 +87,17 @@ def measure(args: argparse.Namespace) -> Dict[str, List[float]]:
             str(args.iters)
         ],
                               env={
-                                  **os.environ,
+                                  **common,
                                   **sides[name]
                               },
                               stdout=subprocess.PIPE,
                               check=True)
-        times[name].append(json.loads(done.stdout.splitlines()[-1]))
+        result = json.loads(done.stdout.splitlines()[-1])
+        preloaded = sides[name].get('LD_PRELOAD')
+        if preloaded is not None and not result['preloaded']:
+            # The loader only warns.
+            raise RuntimeError(f'{preloaded} could not be loaded')
+        times[name].append(result['ms'])
     return times
 
 
@@ -92,15 +105,22 @@ def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--repeats', type=int, default=7, help='processes of each side')
+        '--repeats',
+        type=positive_int,
+        default=7,
+        help='processes of each side')
     parser.add_argument(
-        '--iters', type=int, default=5, help='timed iterations of a process')
-    parser.add_argument('--batch', type=int, default=4, help='images')
-    parser.add_argument(
-        '--child', action='store_true', help='be one of the processes')
+        '--iters',
+        type=positive_int,
+        default=5,
+        help='timed iterations of a process')
+    parser.add_argument('--batch', type=positive_int, default=4, help='images')
+    parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(time_iterations(args.batch, args.iters))
+        ms = time_iterations(args.batch, args.iters)
+        maps = Path('/proc/self/maps').read_text()
+        print(json.dumps(dict(ms=ms, preloaded='jemalloc' in maps)))
         return
     times = measure(args)
     first = np.array(times[DEFAULT])

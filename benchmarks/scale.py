@@ -11,7 +11,8 @@ from typing import Any, Callable, List, NamedTuple, Sequence
 import cv2
 import numpy as np
 import torch
-from common import alternate, describe_machine, markdown_table, peak_memory
+from common import (alternate, describe_machine, markdown_table, peak_memory,
+                    positive_int)
 from losses import Case, build
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -213,7 +214,10 @@ def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--repeats', type=int, default=7, help='timed calls of each value')
+        '--repeats',
+        type=positive_int,
+        default=7,
+        help='timed calls of each value')
     args = parser.parse_args()
     growths = measure_losses(args.repeats)
     growths.append(

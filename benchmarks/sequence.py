@@ -2,6 +2,7 @@
 import argparse
 import copy
 import json
+import os
 import os.path as osp
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from contextlib import redirect_stdout
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
-from common import describe_machine, in_turns, markdown_table
+from common import describe_machine, in_turns, markdown_table, positive_int
 from joint_vs_mmseg import STOCK, to_stock
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -37,11 +38,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help='another folder of the data')
     parser.add_argument('--method', default='mib')
     parser.add_argument(
-        '--iters', type=int, default=20, help='iterations a step')
+        '--iters', type=positive_int, default=20, help='iterations a step')
     parser.add_argument(
-        '--images', type=int, default=200, help='images of an evaluation')
+        '--images',
+        type=positive_int,
+        default=200,
+        help='images of an evaluation')
     parser.add_argument(
-        '--repeats', type=int, default=7, help='number of later steps')
+        '--repeats',
+        type=positive_int,
+        default=7,
+        help='number of later steps')
     return parser.parse_args()
 
 
@@ -92,9 +99,13 @@ def run_step(cfg: Config, step: int) -> Phases:
     Returns:
         dict[str, float]: Seconds of every phase.
     """
+    path = osp.join(cfg.work_dir, PROFILE_FILE)
+    if osp.isfile(path):
+        # The figures of a run add up over its steps.
+        os.remove(path)
     with redirect_stdout(sys.stderr):
         run_steps(copy.deepcopy(cfg), steps=[step])
-    with open(osp.join(cfg.work_dir, PROFILE_FILE), encoding='utf-8') as file:
+    with open(path, encoding='utf-8') as file:
         phases = json.load(file)['phases']
     return {name: phase['seconds'] for name, phase in phases.items()}
 

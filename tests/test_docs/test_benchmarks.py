@@ -1,5 +1,6 @@
 """Every benchmark runs, on little work, and prints its table."""
 import importlib
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -263,3 +264,19 @@ def test_sequence(rows, shapes_root):
     assert second[0] == ['phase', 's a step']
     phases = {name: float(seconds) for name, seconds in second[2:]}
     assert phases['iterations'] > 0 and phases['evaluation: forward'] > 0
+
+
+def test_steps_do_not_add_up(monkeypatch, repository, shapes_root, tmp_path):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    monkeypatch.chdir(repository)
+    sequence = importlib.import_module('sequence')
+    args = SimpleNamespace(
+        config='tests/configs/tiny_shapes.py',
+        data_root=str(shapes_root),
+        iters=1,
+        images=2)
+    cfg = sequence.read_config(args, 'finetune', str(tmp_path / 'work'))
+    for step in (0, 1):
+        sequence.run_step(cfg, step)
+    profile = json.loads((tmp_path / 'work' / 'profile.json').read_text())
+    assert profile['phases']['building']['times'] == 1
