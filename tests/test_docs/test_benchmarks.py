@@ -84,7 +84,7 @@ def test_memory(rows, monkeypatch, repository):
     table = rows(
         'memory',
         '--batch',
-        '1',
+        '2',
         '--iters',
         '1',
         environments=lambda: {memory.DEFAULT: sides[memory.DEFAULT]})
