@@ -149,7 +149,8 @@ def search(args: argparse.Namespace, configs: Sequence[Config],
             print_log(str(error), level=logging.WARNING)
             summary = dict.fromkeys(COLUMNS)
         row = dict(value=value, **{key: summary[key] for key in COLUMNS})
-        on_main_process(keep, path, row)
+        # Through JSON, as the others are read again.
+        on_main_process(keep, path, json.loads(json.dumps(row)))
 
 
 def keep(path: str, row: dict) -> None:

@@ -51,6 +51,11 @@ def load_config(path: str,
     _follow_data_root(cfg)
     base_method = cfg.get('method', {}).get('name')
     is_other = method is not None and method != base_method
+    unused = [k for k in cfg_options or {} if k.startswith('part_options')]
+    if unused and not is_other:
+        raise IncrementalConfigError(
+            f'--cfg-options {unused[0]} has no effect on the method of the '
+            "config; set its key under 'method' itself.")
     if is_other:
         cfg.method = load_method(method)
     merge_options(cfg, cfg_options or {})

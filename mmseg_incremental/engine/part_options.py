@@ -1,5 +1,5 @@
 """What the task or the data set asks of the parts of a method."""
-from typing import Iterator, Tuple
+from typing import Any, Iterator, Tuple
 
 from mmengine.config import Config
 from mmseg.registry import MODELS
@@ -24,6 +24,7 @@ def apply_part_options(cfg: Config) -> None:
     if cfg.method.get('keeps_weights'):
         return
     for name, options in _chosen(cfg):
+        _check_dict(f'part_options.{name}', options)
         if MODELS.get(name) is None:
             known = [*MODELS.module_dict, *SETTINGS]
             raise IncrementalConfigError(
@@ -38,11 +39,22 @@ def apply_part_options(cfg: Config) -> None:
 def _chosen(cfg: Config) -> Iterator[Tuple[str, dict]]:
     """The options that count, by type."""
     options = cfg.get('part_options') or {}
+    _check_dict('part_options', options)
     for name, value in options.items():
         if name not in SETTINGS:
             yield name, value
-    yield from options.get(cfg.scenario.get('setting', SETTINGS[0]),
-                           {}).items()
+    setting = cfg.scenario.get('setting', SETTINGS[0])
+    # Another setting is refused where the scenario is built.
+    if setting in SETTINGS and setting in options:
+        _check_dict(f'part_options.{setting}', options[setting])
+        yield from options[setting].items()
+
+
+def _check_dict(key: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise IncrementalConfigError(
+            f'{key}={value!r} is no dict; set arguments of parts by their '
+            'type, for example part_options.LocalPODLoss.logit_factor=0.001.')
 
 
 def _parts(cfg: Config) -> Iterator[dict]:

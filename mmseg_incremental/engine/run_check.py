@@ -12,6 +12,7 @@ from torch import nn
 
 from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.models import GROWABLE_HEADS
+from mmseg_incremental.models.teacher import check_compile
 from .model_config import head_configs, without_pretrained
 from .scenario_config import leaf_datasets
 from .step_config import build_step_cfg
@@ -46,6 +47,8 @@ def check_model(cfg: Config, step: int) -> None:
             f'the model of step {step} cannot be built: '
             f'{type(error).__name__}: {error}; correct "model" or "method"'
             f'{_advice_on_heads(model_cfg)}.') from error
+    check_compile((cfg.get('teacher') or {}).get('compile'),
+                  model.distillation.reads)
     _check_registered(step_cfg)
     _check_optimization(step_cfg, model)
 

@@ -96,11 +96,12 @@ def fuse(head: nn.Module,
          num_taught: int = 0) -> Optional[FusedHead]:
     """See whether the losses of a head can be computed together.
 
-    They can if the head has the stock ``loss_by_feat`` without a pixel
-    sampler and one loss, a softmax ``CrossEntropyLoss`` or an
-    :class:`UnbiasedCrossEntropyLoss`, and if at most one distillation loss
-    with a weight reads logits of label size, that of LwF or MiB. One without
-    a weight is left out, so that the rest is computed as without it.
+    They can if the head has the stock ``loss_by_feat`` and
+    ``_stack_batch_gt`` without a pixel sampler and one loss, a softmax
+    ``CrossEntropyLoss`` or an :class:`UnbiasedCrossEntropyLoss`, and if at
+    most one distillation loss with a weight reads logits of label size, that
+    of LwF or MiB. One without a weight is left out, so that the rest is
+    computed as without it.
 
     Args:
         head (nn.Module): A decode or auxiliary head.
@@ -114,8 +115,9 @@ def fuse(head: nn.Module,
     """
     stock = getattr(type(head), 'loss_by_feat', None)
     loss = head.loss_decode
+    labels = getattr(type(head), '_stack_batch_gt', None)
     if (stock is not BaseDecodeHead.loss_by_feat
-            or type(head)._stack_batch_gt is not BaseDecodeHead._stack_batch_gt
+            or labels is not BaseDecodeHead._stack_batch_gt
             or head.sampler is not None
             or not _is_softmax_entropy(loss, head.num_classes)):
         return None

@@ -2,7 +2,7 @@
 import copy
 import logging
 from contextlib import nullcontext
-from typing import ContextManager, List, Optional, Union
+from typing import AbstractSet, ContextManager, List, Optional, Union
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -85,6 +85,27 @@ def compile_teacher(teacher: nn.Module, options: Union[bool, dict]) -> None:
         modules.append(teacher.neck)
     for module in modules:
         module.compile(**options)
+
+
+def check_compile(options: Union[bool, dict, None],
+                  reads: AbstractSet[str]) -> None:
+    """Refuse to compile what losses read from inside.
+
+    Compiled code keeps the first hooks, which record for one batch alone.
+
+    Args:
+        options (bool | dict, optional): As of :func:`compile_teacher`.
+        reads (set[str]): Fields of :class:`StepOutputs` that losses read.
+
+    Raises:
+        IncrementalConfigError: If there is such a field.
+    """
+    recorded = sorted(reads & {'stages', 'embedding'})
+    if options and recorded:
+        raise IncrementalConfigError(
+            f'teacher.compile={options!r} is not possible where losses read '
+            f'{" and ".join(recorded)} inside the network, as LocalPODLoss '
+            'does; set it to False.')
 
 
 def dtype_of_teacher(dtype: Optional[str]) -> Optional[torch.dtype]:

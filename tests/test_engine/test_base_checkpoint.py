@@ -112,6 +112,7 @@ def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
     info = checkpoint['meta']['incremental']
     assert (info['num_train_images'], info['train_seconds'],
             info['peak_memory_mb']) == (24, 1.5, 9.0)
+    assert info['pretrained_left_out'] == 'some/address'
     assert (info['method'], info['base_method']) == ('mib', 'x')
 
 

@@ -95,6 +95,31 @@ def test_options_of_parts_that_do_not_exist(tmp_path):
         load_config(path, method='plop')
 
 
+@pytest.mark.parametrize('method, options, message', [
+    ('plop', {
+        'part_options': 3
+    }, 'part_options=3 is no dict'),
+    ('plop', {
+        'part_options.overlapped': 3
+    }, 'part_options.overlapped=3 is no dict'),
+    ('plop', {
+        'part_options.LocalPODLoss': 3
+    }, 'part_options.LocalPODLoss=3 is no dict'),
+    (None, {
+        'part_options.LocalPODLoss.logit_factor': 3
+    }, 'logit_factor has no effect on the method of the config'),
+])
+def test_options_of_parts_that_cannot_be(method, options, message):
+    with pytest.raises(IncrementalConfigError, match=message):
+        load_config(VOC, method=method, cfg_options=options)
+
+
+@pytest.mark.parametrize('config', [SHAPES, VOC])
+def test_importances_are_gathered_without_penalties(config):
+    parts = load_config(config, method='importances').method
+    assert [part.loss_weight for part in parts.weight_regularizers] == [0] * 3
+
+
 def test_other_method_replaces_all_of_it():
     cfg = load_config(VOC, method='finetune')
     assert cfg.method == dict(name='finetune', classifier_init='random')

@@ -10,6 +10,7 @@ from mmseg.registry import MODELS
 from mmseg_incremental.engine import (build_step_cfg, build_test_cfg,
                                       load_config)
 from mmseg_incremental.engine.step_data import describe_resize
+from mmseg_incremental.engine.step_model import check_method
 from mmseg_incremental.errors import IncrementalConfigError
 
 CE = dict(type='CrossEntropyLoss')
@@ -509,3 +510,27 @@ def test_resize_is_named_in_the_results(transform, expected):
     cfg = config()
     cfg.test_dataloader.dataset.pipeline = [ConfigDict(transform)]
     assert re.search(expected, describe_resize(cfg))
+
+
+def test_completed_labels_need_losses_that_weight_pixels():
+    dice = [dict(CE), dict(type='DiceLoss')]
+    cfg = config(dict(decode_head=dict(loss_decode=dice)), method='plop')
+    build_step_cfg(cfg, 0)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='FCNHead.loss_decode has DiceLoss, which does not weight '
+            "pixels as method.label_completion='EntropyPseudoLabels' asks"):
+        build_step_cfg(cfg, 1)
+    cfg = config(dict(decode_head=dict(loss_decode=[dict(CE)])), method='plop')
+    assert build_step_cfg(cfg, 1).model.label_completion.num_seen == 3
+
+
+def test_frozen_encoder_has_no_features_to_distil():
+    assert build_step_cfg(config(method='ilt_frozen_encoder'),
+                          1).model.frozen_encoder
+    cfg = config(method='ilt')
+    cfg.method.frozen_encoder = True
+    with pytest.raises(
+            IncrementalConfigError,
+            match='frozen_encoder=True leaves nothing to do for Feature'):
+        check_method(cfg)

@@ -108,3 +108,22 @@ def test_teacher_of_another_precision(pair, images, data_samples, num_encoded):
     student_calls = num_encoded(student)
     student.loss(images, data_samples())
     assert len(student_calls) == 1
+
+
+def test_features_in_lists(pair, images, data_samples, monkeypatch):
+    """As some transformers have them, with a class token."""
+    student, teacher = pair()
+    encode = teacher.extract_feat
+    monkeypatch.setattr(
+        teacher, 'extract_feat',
+        lambda inputs: [[feature, feature.mean()]
+                        for feature in encode(inputs)])
+    for head in (student.decode_head, teacher.decode_head):
+        run = head.forward
+        monkeypatch.setattr(
+            head,
+            'forward',
+            lambda features, run=run: run([first for first, _ in features]))
+    losses = student.loss(images, data_samples())
+    student.parse_losses(losses)[0].backward()
+    assert student.decode_head.conv_seg.weight.grad.abs().sum() > 0

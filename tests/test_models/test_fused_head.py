@@ -165,6 +165,29 @@ def test_not_fused_without_teacher(loss, head, pair, images, data_samples,
         assert torch.equal(result[key], value), key
 
 
+def test_plain_cross_entropy_saves_where_it_is_small_and_on_a_cpu(pair):
+    model, _ = pair(CE)
+    plain = fused_head.fuse(model.decode_head)
+    small = torch.empty(2, NEW, 4, 4)
+    assert plain.saves(small, (8, 8))
+    assert not plain.saves(small, (4, 4))
+    assert not plain.saves(small.to('meta'), (8, 8))
+    model, _ = pair(UNCE)
+    assert fused_head.fuse(model.decode_head).saves(small.to('meta'), (4, 4))
+
+
+def test_head_with_labels_of_its_own(pair):
+
+    class Head(FCNHead):
+
+        def _stack_batch_gt(self, samples):
+            return super()._stack_batch_gt(samples)
+
+    model, _ = pair(CE)
+    model.auxiliary_head.__class__ = Head
+    assert fused_head.fuse(model.auxiliary_head) is None
+
+
 def test_head_with_a_loss_of_its_own(pair, images, data_samples, num_fused):
     """Without a teacher it is called, and the other head's stock loss."""
 

@@ -2,6 +2,7 @@
 # one base checkpoint serves all methods.
 method = dict(
     name='importances',
+    keeps_weights=True,
     classifier_init='random',
     weight_regularizers=[
         dict(type='ElasticWeightConsolidation', loss_weight=0.0),

@@ -1,6 +1,7 @@
 from typing import Optional
 
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
@@ -41,11 +42,16 @@ class InvalidLossHook(Hook):
         if not self.every_n_train_iters(runner, self.interval) and (
                 runner.iter + 1 < runner.max_iters):
             return
-        for name, value in (outputs or {}).items():
-            if 'loss' in name and not torch.as_tensor(value).isfinite().all():
-                raise DivergedError(
-                    f'{name} is {value} at iteration {runner.iter + 1} of '
-                    f'{runner.work_dir}: the training diverged; lower '
-                    'optim_wrapper.optimizer.lr (for later steps under '
-                    'incremental_step) or the weight of the losses, remove '
-                    'the folder and start the step again.')
+        invalid = [
+            f'{name} is {value}' for name, value in (outputs or {}).items()
+            if 'loss' in name and not torch.as_tensor(value).isfinite().all()
+        ]
+        # All ranks stop together: one alone would leave the others waiting.
+        found = sum(all_gather_object(invalid), [])
+        if found:
+            raise DivergedError(
+                f'{found[0]} at iteration {runner.iter + 1} of '
+                f'{runner.work_dir}: the training diverged; lower '
+                'optim_wrapper.optimizer.lr (for later steps under '
+                'incremental_step) or the weight of the losses, remove the '
+                'folder and start the step again.')

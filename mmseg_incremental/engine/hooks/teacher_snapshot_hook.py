@@ -7,7 +7,7 @@ from mmseg.registry import HOOKS, MODELS
 from torch import nn
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.models.teacher import (compile_teacher,
+from mmseg_incremental.models.teacher import (check_compile, compile_teacher,
                                               dtype_of_teacher,
                                               fold_batch_norm)
 from ..checkpoints import check_fit, read_checkpoint
@@ -61,7 +61,7 @@ class TeacherSnapshotHook(Hook):
                 not exactly one of the model.
         """
         student = unwrap_model(runner)
-        self._check_compile(student)
+        check_compile(self.compile, student.distillation.reads)
         state_dict = read_checkpoint("the teacher's checkpoint",
                                      self.checkpoint)['state_dict']
         # The student's random numbers do not depend on having a teacher.
@@ -82,15 +82,6 @@ class TeacherSnapshotHook(Hook):
             f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
             f'classes, read by {", ".join(_readers(student))}'
             f'{_encoder_of(student)}')
-
-    def _check_compile(self, student: nn.Module) -> None:
-        """Compiled code keeps the first hooks that record what losses read."""
-        recorded = student.distillation.reads & {'stages', 'embedding'}
-        if self.compile and recorded:
-            raise IncrementalConfigError(
-                f'teacher.compile={self.compile!r} is not possible where '
-                f'losses read {" and ".join(sorted(recorded))} inside the '
-                'network, as LocalPODLoss does; set it to False.')
 
     def _check_encoder(self, student: nn.Module, teacher: nn.Module) -> None:
         """See that what is frozen is what the teacher has."""

@@ -19,12 +19,12 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
     .. math::
         \ell = \lambda \sum_i \Omega_i (\theta_i - \theta^*_i)^2
 
-    with :math:`\theta^*` the weights of the step before. Each importance
-    :math:`\Omega` is scaled to [0, 1] tensor by tensor, as in MiB's official
-    code, where each step's part of the classifier is a tensor of its own; here
-    the whole classifier is one. The gradient is added to that of the losses
-    right before the optimizer uses it: it costs no backward, and is the same
-    under mixed precision, with accumulated gradients and on every rank.
+    with :math:`\theta^*` the weights that the step starts from. Each
+    importance :math:`\Omega` is scaled to [0, 1] tensor by tensor, as in MiB's
+    official code, where each step's part of the classifier is a tensor of its
+    own; here the whole classifier is one. The gradient is added to that of the
+    losses right before the optimizer uses it: it costs no backward, and is the
+    same under mixed precision, with accumulated gradients and on every rank.
     Gradient clipping comes before: it does not see the penalty, and what is
     gathered is of the clipped gradients.
 
@@ -95,7 +95,8 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             carried (dict, optional): What :meth:`state_dict` gave at the end
                 of the step before. Defaults to None, for step 0.
             anchor (dict[str, Tensor], optional): The weights of the step
-                before. Defaults to None, for step 0.
+                before, grown as those the step starts from. Defaults to
+                None, for step 0.
 
         Raises:
             IncrementalConfigError: If what is carried does not fit.

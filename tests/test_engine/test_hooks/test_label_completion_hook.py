@@ -198,7 +198,8 @@ def test_pass_in_the_precision_of_training(build_runner):
     observe = runner.model.observe_labels
 
     def spy(inputs, data_samples):
-        seen.append(torch.is_autocast_enabled('cpu'))
+        product = torch.ones(1, 1) @ torch.ones(1, 1)
+        seen.append(product.dtype == torch.bfloat16)
         observe(inputs, data_samples)
 
     runner.model.observe_labels = spy

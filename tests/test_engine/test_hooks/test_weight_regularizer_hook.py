@@ -431,8 +431,9 @@ def test_no_penalty_where_the_step_starts(tmp_path):
     (tmp_path / 'step_0').mkdir()
     runner = fake_runner(tmp_path / 'step_0', old)
     hook.before_train(runner)
-    for index, param in enumerate(old.parameters()):
-        param.grad = torch.rand_like(param)
+    for param in old.parameters():
+        # The first row, the background's, is the most important one.
+        param.grad = torch.arange(param.numel(), 0, -1.0).view_as(param)
     hook.regularizers['ElasticWeightConsolidation'].watch()
     hook.after_train(runner)
     path = str(tmp_path / 'step_0' / 'final.pth')
