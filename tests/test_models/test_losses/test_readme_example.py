@@ -51,7 +51,8 @@ def test_named_files_and_functions_exist():
     assert rows
     for file, contents in rows:
         assert README.with_name(file).is_file()
-        assert set(re.findall(r'`(\w+)`', contents)) <= set(losses.__all__)
+        names = re.findall(r'`(\w+)`', contents)
+        assert names and set(names) <= set(losses.__all__)
     folder = {path.name for path in README.parent.glob('*.py')}
     first = re.findall(r'^\| (.*?) \|', README.read_text(), flags=re.M)
     listed = {name for cell in first for name in re.findall(r'\w+\.py', cell)}
