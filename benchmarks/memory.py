@@ -16,7 +16,7 @@ from typing import Dict, List
 import numpy as np
 from common import (alternate, describe_machine, in_turns, markdown_table,
                     positive_int)
-from iterations import build_model, draw_batch, iteration
+from iterations import SIZE, build_model, draw_batch, iteration
 from mmengine.registry import init_default_scope
 
 from mmseg_incremental.engine import load_config
@@ -129,8 +129,9 @@ def main() -> None:
             name, f'{np.median(values):.0f}',
             f'{np.median(np.array(values) / first):.2f}'
         ] for name, values in times.items()]))
-    print(f'\n- {CONFIG}, plain iteration, batch {args.batch}, 256 x 256 '
-          f'pixels, {args.repeats} processes of {args.iters} iterations')
+    print(
+        f'\n- {CONFIG}, plain iteration, batch {args.batch}, {SIZE} x '
+        f'{SIZE} pixels, {args.repeats} processes of {args.iters} iterations')
     print(describe_machine())
 
 
