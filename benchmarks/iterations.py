@@ -88,31 +88,45 @@ def build_student(cfg: ConfigDict, num_classes: int, num_old: int,
     return student
 
 
-def iteration(model: nn.Module, batch: tuple) -> Callable[[], None]:
-    """A function that trains on one batch."""
+def iteration(model: nn.Module,
+              batch: tuple,
+              dtype: Optional[torch.dtype] = None) -> Callable[[], None]:
+    """A function that trains on one batch.
+
+    Args:
+        model (nn.Module): The segmentor.
+        batch (tuple): Images and samples.
+        dtype (torch.dtype, optional): What it autocasts to. Defaults to None,
+            nothing.
+
+    Returns:
+        Callable: An iteration.
+    """
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
     def run() -> None:
         optimizer.zero_grad()
-        model.parse_losses(model.loss(*batch))[0].backward()
+        with torch.autocast(get_device(), dtype, enabled=dtype is not None):
+            loss = model.parse_losses(model.loss(*batch))[0]
+        loss.backward()
         optimizer.step()
 
     return run
 
 
-def draw_batch(num_images: int, num_classes: int) -> tuple:
+def draw_batch(num_images: int, num_classes: int, size: int = SIZE) -> tuple:
     """Pictures of noise with labels in squares of eight pixels."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(num_images, 3, SIZE, SIZE, generator=generator)
+    images = torch.randn(num_images, 3, size, size, generator=generator)
     labels = torch.randint(
-        num_classes, (num_images, 1, SIZE // 8, SIZE // 8),
+        num_classes, (num_images, 1, size // 8, size // 8),
         generator=generator)
     samples = [
         SegDataSample(
             gt_sem_seg=PixelData(data=label),
-            metainfo=dict(img_shape=(SIZE, SIZE)))
-        for label in F.interpolate(labels.float(), SIZE).long()
+            metainfo=dict(img_shape=(size, size)))
+        for label in F.interpolate(labels.float(), size).long()
     ]
     samples = [sample.to(get_device()) for sample in samples]
     return images.to(get_device()), samples

@@ -107,12 +107,17 @@ SIDES = {
 }
 
 
-def build(name: str, case: Case) -> Callable[[], Tuple[Tensor, Tensor]]:
+def build(
+    name: str,
+    case: Case,
+    sides: Dict[str, Callable[..., Tensor]] = SIDES
+) -> Callable[[], Tuple[Tensor, Tensor]]:
     """Draw a batch.
 
     Args:
         name (str): Name of the side.
         case (Case): Sizes.
+        sides (dict[str, Callable]): The losses by name. Defaults to SIDES.
 
     Returns:
         Callable: Computes the loss and the gradient of the logits.
@@ -132,7 +137,7 @@ def build(name: str, case: Case) -> Callable[[], Tuple[Tensor, Tensor]]:
     logits.requires_grad_()
 
     def run() -> Tuple[Tensor, Tensor]:
-        loss = SIDES[name](logits, labels, teacher_logits)
+        loss = sides[name](logits, labels, teacher_logits)
         return loss.detach(), torch.autograd.grad(loss, logits)[0]
 
     return run

@@ -12,6 +12,10 @@ from mmengine.visualization import Visualizer
 
 TEST_DATA = 'MMSEG_INCREMENTAL_TEST_DATA'
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Without a GPU the kernels run in Triton's interpreter, if it is installed;
+# Triton reads this when it is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
 
 
 @pytest.fixture(scope='session', autouse=True)

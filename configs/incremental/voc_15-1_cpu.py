@@ -1,7 +1,10 @@
-# Rates and number of iterations are those of 10-1, the weight is the paper's
-# for one class a step. The background does not last, see REPRODUCIBILITY.md.
+# Five steps of one class in place of one step of five, as in 10-1 but three
+# times as long: the first of these classes, pottedplant, is not told from the
+# background in less.
 _base_ = './voc_10-1_cpu.py'
 scenario = dict(task='15-1')
-part_options = dict(UnbiasedDistillationLoss=dict(loss_weight=100.0))
-method = dict(
-    distillation=[dict(type='UnbiasedDistillationLoss', loss_weight=100.0)])
+incremental_step = dict(
+    param_scheduler=[
+        dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=480)
+    ],
+    train_cfg=dict(max_iters=480))

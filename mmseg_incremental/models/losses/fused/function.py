@@ -51,6 +51,19 @@ class FusedBatch(NamedTuple):
             self.num_old, self.objective)
 
 
+def refuse_second_derivative() -> None:
+    """Refuse a backward pass that is to be derived again.
+
+    Raises:
+        RuntimeError: If a graph of the gradient is asked for.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            'the fused losses have no second derivative, but '
+            'create_graph=True asks for it; use the losses on logits of '
+            'label size (model.fused_losses=False).')
+
+
 class FusedLoss(torch.autograd.Function):
     """Both losses and the gradient of their sum in one pass."""
 
@@ -87,11 +100,7 @@ class FusedLoss(torch.autograd.Function):
         Raises:
             RuntimeError: If a graph of the gradient is asked for.
         """
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                'the fused losses have no second derivative, but '
-                'create_graph=True asks for it; use the losses on logits of '
-                'label size (model.fused_losses=False).')
+        refuse_second_derivative()
         logits, gradient = ctx.saved_tensors
         batch = ctx.batch
         if batch.teacher_logits is not None and not torch.equal(
@@ -118,7 +127,7 @@ def _score(logits: Tensor, batch: FusedBatch,
     losses = like.new_zeros(2)
     space = Workspace(like)
     for band in cut_into_bands(logits, size):
-        with _full_precision_of_products(logits.device.type):
+        with full_precision_of_products(logits.device.type):
             *values, highest, band_gradient = _score_band(
                 student, teacher, space, band, batch, needs_gradient)
             if needs_gradient:
@@ -149,7 +158,7 @@ def _score_band(
 
 
 @contextmanager
-def _full_precision_of_products(device: str) -> Iterator[None]:
+def full_precision_of_products(device: str) -> Iterator[None]:
     """Interpolate as exactly as ``torch.nn.functional.interpolate``.
 
     Autocasting and ``torch.set_float32_matmul_precision`` would round the

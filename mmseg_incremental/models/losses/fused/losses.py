@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..utils import full_precision, num_averaged, weights_of_labels
 from .function import FusedBatch, FusedLoss
+from .gpu import KernelLoss, has_kernels
 from .objective import Objective, build_objective
 
 
@@ -125,7 +126,9 @@ def fused_losses(logits: Tensor,
         None if teacher_logits is None else teacher_logits.detach(),
         distill_weight / (num_old * labels.numel()), num_old, objective,
         align_corners, ignore_index)
-    return FusedLosses(*FusedLoss.apply(logits, batch))
+    is_compiled = has_kernels(logits, teacher_logits)
+    function = KernelLoss if is_compiled else FusedLoss
+    return FusedLosses(*function.apply(logits, batch))
 
 
 def _weights(labels: Tensor, is_ignored: Tensor, num_covered: int,
