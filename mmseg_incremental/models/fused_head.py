@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from .distiller import loss_weight_of
 from .losses import (BaseDistillationLoss, DistillationLoss, StepOutputs,
                      UnbiasedCrossEntropyLoss, UnbiasedDistillationLoss)
-from .losses.fused import FusedLosses, build_objective, fused_losses
+from .losses.fused import (FusedLosses, build_objective, fused_losses,
+                           has_kernels)
 from .losses.utils import full_precision
 
 # Subclasses may compute something else, so these are exact types.
@@ -39,13 +40,13 @@ class FusedHead(NamedTuple):
 
         Returns:
             bool: False for plain cross entropy of logits that need no
-            resizing, or that are not on a CPU, where it is measured.
+            resizing, or that are neither on a CPU nor have kernels.
         """
         if (self.distillation is not None
                 or type(self.classification) is not CrossEntropyLoss):
             return True
-        return (logits.device.type == 'cpu'
-                and tuple(logits.shape[2:]) != tuple(size))
+        is_fast = logits.device.type == 'cpu' or has_kernels(logits, None)
+        return is_fast and tuple(logits.shape[2:]) != tuple(size)
 
     def losses(self, student: StepOutputs, teacher: StepOutputs,
                labels: Tensor,

@@ -1,9 +1,10 @@
 import copy
 
 import pytest
+import torch
 from mmengine.config import Config
 
-from mmseg_incremental.engine import build_step_cfg
+from mmseg_incremental.engine import build_step_cfg, step_runner
 from mmseg_incremental.engine.step_runner import (FormattedOnce,
                                                   _keep_small_batch,
                                                   latest_checkpoint)
@@ -52,3 +53,17 @@ def test_config_keeps_how_it_is_written():
     once = FormattedOnce.from_config(cfg)
     assert once.pretty_text == cfg.pretty_text
     assert once.a.b == [1, 2] and 'latest' not in once
+
+
+@pytest.mark.parametrize('mode, expected', [('train', True), ('test', False)])
+def test_cudnn_times_algorithms_in_training_alone(tiny_cfg, tmp_path,
+                                                  monkeypatch, mode, expected):
+    cfg = build_step_cfg(tiny_cfg(tmp_path), 1)
+    cfg.env_cfg.cudnn_benchmark = True
+    seen = []
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', False)
+    monkeypatch.setattr(
+        step_runner.Runner, mode,
+        lambda runner: seen.append(torch.backends.cudnn.benchmark))
+    step_runner._run(cfg, mode)
+    assert seen == [expected]

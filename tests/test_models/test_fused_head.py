@@ -165,13 +165,17 @@ def test_not_fused_without_teacher(loss, head, pair, images, data_samples,
         assert torch.equal(result[key], value), key
 
 
-def test_plain_cross_entropy_saves_where_it_is_small_and_on_a_cpu(pair):
+def test_plain_cross_entropy_saves_where_it_is_small(pair, monkeypatch):
     model, _ = pair(CE)
     plain = fused_head.fuse(model.decode_head)
     small = torch.empty(2, NEW, 4, 4)
     assert plain.saves(small, (8, 8))
     assert not plain.saves(small, (4, 4))
-    assert not plain.saves(small.to('meta'), (8, 8))
+    elsewhere = small.to('meta')
+    assert not plain.saves(elsewhere, (8, 8))
+    monkeypatch.setattr(fused_head, 'has_kernels', lambda *args: True)
+    assert plain.saves(elsewhere, (8, 8))
+    assert not plain.saves(elsewhere, (4, 4))
     model, _ = pair(UNCE)
     assert fused_head.fuse(model.decode_head).saves(small.to('meta'), (4, 4))
 
