@@ -19,7 +19,7 @@ except ImportError:
 
 # Channels and pixels that a program of a kernel has at a time, and its warps.
 SCORE = dict(CHANNELS=2, PIXELS=128, num_warps=4)
-PULL = dict(CHANNELS=8, PIXELS=64, num_warps=4)
+PULL = dict(CHANNELS=4, PIXELS=128, num_warps=4)
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -66,7 +66,8 @@ class KernelLoss(torch.autograd.Function):
         num_maps = 2 if batch.teacher_logits is None else 4
         maps = logits.new_empty((num_maps, *batch.labels.shape),
                                 dtype=torch.float32)
-        is_highest = torch.empty_like(batch.labels, dtype=torch.bool)
+        is_highest = torch.empty(
+            labels.shape, dtype=torch.bool, device=logits.device)
         num_images, height, width = batch.labels.shape
         grid = (triton.cdiv(width, SCORE['PIXELS']), height, num_images)
         sums = maps.new_zeros((*grid, 2))
@@ -122,10 +123,11 @@ class KernelLoss(torch.autograd.Function):
 def _inputs(logits: Tensor, batch: FusedBatch) -> tuple:
     """What the logits of a batch are and what they are compared with."""
     num_images, height, width = batch.labels.shape
-    targets = Targets(batch.labels.contiguous(),
-                      batch.weight, batch.factor, height, width,
-                      batch.labels.numel(), batch.ignore_index, batch.num_old,
-                      batch.teacher_weight)
+    # A weight of whole images is expanded to their pixels.
+    weight = None if batch.weight is None else batch.weight.contiguous()
+    targets = Targets(batch.labels.contiguous(), weight, batch.factor, height,
+                      width, batch.labels.numel(), batch.ignore_index,
+                      batch.num_old, batch.teacher_weight)
     student, teacher = (None if tensor is None else Source(
         tensor.detach().contiguous(), *tensor.shape[1:],
         *(_axis(*sizes, batch.align_corners, tensor.device)

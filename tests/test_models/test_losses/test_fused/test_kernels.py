@@ -105,9 +105,25 @@ def test_weights_and_corners(device, mixed):
         in_bands(logits, labels, teacher_logits, **kwargs))
 
 
-def test_half_precision_and_layout(device):
+def test_layouts(device):
+    """Weights of whole images, expanded, and permuted labels and logits."""
+    logits, labels, teacher_logits = draw(SHAPES[0], device)
+    weight = torch.tensor([0.5, 2.], device=device)
+    kwargs = dict(
+        objective=build_objective(False, False),
+        num_old=3,
+        pixel_weight=weight.view(2, 1, 1).expand(labels.shape))
+    labels = labels.transpose(1, 2).contiguous().transpose(1, 2)
+    logits, teacher_logits = (
+        tensor.to(memory_format=torch.channels_last)
+        for tensor in (logits, teacher_logits))
+    assert_close(
+        compute(logits, labels, teacher_logits, **kwargs),
+        in_bands(logits, labels, teacher_logits, **kwargs))
+
+
+def test_half_precision(device):
     logits, labels, teacher_logits = draw(SHAPES[0], device, torch.bfloat16)
-    logits = logits.to(memory_format=torch.channels_last)
     kwargs = dict(objective=build_objective(True, True), num_old=3)
     *values, gradient = compute(logits, labels, teacher_logits, **kwargs)
     *wanted, wanted_gradient = in_bands(logits, labels, teacher_logits,
