@@ -9,6 +9,7 @@ import losses
 import numpy as np
 import torch
 from common import alternate, describe_machine, markdown_table, positive_int
+from mmengine.device import is_cuda_available
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
@@ -154,7 +155,7 @@ def main() -> None:
         default=7,
         help='timed calls of each side')
     args = parser.parse_args()
-    if not torch.cuda.is_available():
+    if not is_cuda_available():
         parser.error('no GPU is available to PyTorch; run it where '
                      'torch.cuda.is_available() is true.')
     init_default_scope('mmseg')

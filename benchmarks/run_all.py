@@ -20,11 +20,13 @@ class Benchmark(NamedTuple):
         argv (tuple[str]): Its arguments.
         needs (str): The option that names its data, if it needs any.
         threads (int, optional): Threads of torch, None for one a core.
+        on_gpu (bool): Whether it needs a GPU and runs if it is named only.
     """
 
     argv: Tuple[str, ...] = ()
     needs: str = ''
     threads: Optional[int] = None
+    on_gpu: bool = False
 
 
 BENCHMARKS = {
@@ -35,7 +37,8 @@ BENCHMARKS = {
     'joint_vs_mmseg': Benchmark(('--iters', '20', '--repeats', '7'),
                                 threads=1),
     'sequence': Benchmark(('--data-root', ), needs='voc'),
-    'scale': Benchmark()
+    'scale': Benchmark(),
+    'gpu': Benchmark(on_gpu=True)
 }
 
 
@@ -54,8 +57,8 @@ def parse_args() -> argparse.Namespace:
         '--only',
         nargs='+',
         choices=BENCHMARKS,
-        default=list(BENCHMARKS),
-        help='which benchmarks (default: all)')
+        default=[name for name in BENCHMARKS if not BENCHMARKS[name].on_gpu],
+        help='which benchmarks (default: all that run without a GPU)')
     args = parser.parse_args()
     for name in args.only:
         option = BENCHMARKS[name].needs

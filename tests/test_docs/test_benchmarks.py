@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 
@@ -64,6 +65,37 @@ def test_iterations(rows):
         'MiB, readable losses and plain teacher'
     ]
     assert table[0][3] == '1.00'
+
+
+def test_gpu(rows, monkeypatch, repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    for name in ('memory_allocated', 'max_memory_allocated', 'synchronize',
+                 'reset_peak_memory_stats'):
+        monkeypatch.setattr(torch.cuda, name, lambda: 0)
+    table = rows(
+        'gpu',
+        is_cuda_available=lambda: True,
+        bandwidth=lambda: 3e9,
+        BATCH=2,
+        SIZE=64,
+        CLASSES=((21, 16), ),
+        CONFIG='configs/incremental/voc_15-5_cpu.py')
+    losses, iterations = table[:6], table[8:]
+    assert [row[1] for row in losses][3:] == [
+        'fused losses', 'fused losses, bands', 'fused cross entropy alone'
+    ]
+    assert losses[0][3] == iterations[0][3] == '1.00'
+    assert [row[1] for row in iterations] == [
+        'MMSegmentation', 'MiB', 'MiB, teacher in bfloat16',
+        'MiB, readable losses'
+    ]
+    assert all(float(row[2]) > 0 for row in losses + iterations)
+
+
+def test_gpu_is_needed(rows, capsys):
+    with pytest.raises(SystemExit):
+        rows('gpu', is_cuda_available=lambda: False)
+    assert 'no GPU is available' in capsys.readouterr().err
 
 
 def test_data(rows, tmp_path):
@@ -182,6 +214,11 @@ def test_chosen_benchmarks_are_written(run_all, monkeypatch, tmp_path):
     assert f'<!-- data -->\n\ndata {tmp_path}/some/masks\n' in text
     assert '<!-- losses -->\n\nlosses None\n' in text
     assert '<!-- scale -->\n<!-- end of scale -->' in text
+
+
+def test_gpu_is_left_out_unless_named(run_all, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['run_all', '--masks', 'm', '--voc', 'v'])
+    assert set(run_all.BENCHMARKS) - set(run_all.parse_args().only) == {'gpu'}
 
 
 @pytest.mark.parametrize('argv, message', [
