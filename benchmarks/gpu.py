@@ -115,8 +115,7 @@ def build_iterations(
                 dict(type='CrossEntropyLoss'),
                 type='EncoderDecoder')
         else:
-            model = iterations.build_student(
-                copy.deepcopy(cfg), num_classes, num_old, side)
+            model = iterations.build_student(cfg, num_classes, num_old, side)
         sides[name] = iterations.iteration(model, batch, torch.bfloat16)
         # The first iteration makes the state of the optimizer.
         sides[name]()

@@ -28,6 +28,7 @@ MODELS_OF = {
 }
 CLASSES = ((21, 16), (151, 101))
 STOCK = 'MMSegmentation'
+FLOOR = 'forward pass of the teacher alone'
 SIZE = 256
 
 
@@ -71,21 +72,34 @@ def build_student(cfg: ConfigDict, num_classes: int, num_old: int,
                   side: Side) -> nn.Module:
     """Build a segmentor of a later step of MiB with its teacher."""
     student = build_model(
-        cfg,
+        copy.deepcopy(cfg),
         num_classes,
         dict(type='UnbiasedCrossEntropyLoss', num_old=num_old),
         type='IncrementalEncoderDecoder',
         distillation=[dict(type='UnbiasedDistillationLoss')],
         fused_losses=side.fused)
+    student.set_teacher(build_teacher(cfg, num_old, side.fold), side.dtype)
+    return student
+
+
+def build_teacher(cfg: ConfigDict, num_old: int, fold: bool) -> nn.Module:
+    """Build the model of the step before."""
     teacher = build_model(
-        cfg,
+        copy.deepcopy(cfg),
         num_old,
         dict(type='CrossEntropyLoss'),
         type='IncrementalEncoderDecoder').eval()
-    if side.fold:
-        teacher = fold_batch_norm(teacher)
-    student.set_teacher(teacher, side.dtype)
-    return student
+    return fold_batch_norm(teacher) if fold else teacher
+
+
+def forward_alone(teacher: nn.Module, batch: tuple) -> Callable[[], None]:
+    """What a teacher costs at least, without any loss."""
+
+    def run() -> None:
+        with torch.inference_mode():
+            teacher(batch[0], mode='tensor')
+
+    return run
 
 
 def iteration(model: nn.Module,
@@ -156,13 +170,13 @@ def compare(name: str, num_classes: int, num_old: int,
             type='EncoderDecoder')
     }
     for side, options in SIDES.items():
-        models[side] = build_student(
-            copy.deepcopy(cfg), num_classes, num_old, options)
-    times = alternate(
-        {
-            side: iteration(model, batch)
-            for side, model in models.items()
-        }, args.repeats)
+        models[side] = build_student(cfg, num_classes, num_old, options)
+    functions = {
+        side: iteration(model, batch)
+        for side, model in models.items()
+    }
+    functions[FLOOR] = forward_alone(build_teacher(cfg, num_old, True), batch)
+    times = alternate(functions, args.repeats)
     return [[
         f'{name}, {num_classes} ({num_old} old)', side,
         f'{np.median(values):.0f}', f'{np.median(values / times[STOCK]):.2f}'

@@ -62,7 +62,8 @@ def test_iterations(rows):
         CLASSES=((4, 3), ))
     assert [row[1] for row in table] == [
         'MMSegmentation', 'MiB', 'MiB, teacher in bfloat16',
-        'MiB, readable losses and plain teacher'
+        'MiB, readable losses and plain teacher',
+        'forward pass of the teacher alone'
     ]
     assert table[0][3] == '1.00'
 
