@@ -105,13 +105,14 @@ class FormattedOnce(Config):
 def _run(cfg: Config, mode: str) -> Any:
     """Train or test in a Runner of its own and free all that it held."""
     runner = Runner.from_cfg(FormattedOnce.from_config(cfg))
+    benchmark = torch.backends.cudnn.benchmark
     if mode == 'test':
         # Images have many sizes, and cuDNN would time its algorithms for each.
-        # The Runner of the next step sets it again as its config says.
         torch.backends.cudnn.benchmark = False
     try:
         return getattr(runner, mode)()
     finally:
+        torch.backends.cudnn.benchmark = benchmark
         runner.visualizer.close()
         release_workers(runner)
         # Here is the last reference: a Runner refers to itself in circles.

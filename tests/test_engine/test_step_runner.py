@@ -67,3 +67,4 @@ def test_cudnn_times_algorithms_in_training_alone(tiny_cfg, tmp_path,
         lambda runner: seen.append(torch.backends.cudnn.benchmark))
     step_runner._run(cfg, mode)
     assert seen == [expected]
+    assert torch.backends.cudnn.benchmark

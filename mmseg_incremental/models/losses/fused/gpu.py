@@ -1,14 +1,17 @@
 """The fused losses on CUDA, pixel by pixel in place of band by band."""
+import logging
 from functools import lru_cache
 from typing import Any, Optional, Tuple
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from .function import (FusedBatch, full_precision_of_products,
                        refuse_second_derivative)
 from .groups import ALL
 from .interpolation import Interpolation
+from .objective import build_objective
 
 try:
     import triton
@@ -32,15 +35,45 @@ def has_kernels(logits: Tensor, teacher_logits: Optional[Tensor]) -> bool:
 
     Returns:
         bool: True for logits on CUDA in single or half precision, if Triton
-        is installed.
+        is installed and can run them there.
     """
-    return triton is not None and logits.is_cuda and all(
+    is_known = logits.is_cuda and all(
         tensor is None or tensor.dtype in TYPES
         for tensor in (logits, teacher_logits))
+    return triton is not None and is_known and _can_launch(logits.device)
+
+
+@lru_cache(maxsize=None)
+def _can_launch(device: torch.device) -> bool:
+    """Try the kernels on a device.
+
+    An old Triton, a GPU that it does not know or a system without the C
+    compiler that it needs is found out by nothing else.
+    """
+    logits = torch.zeros(1, 2, 2, 2, device=device, requires_grad=True)
+    batch = FusedBatch(
+        torch.zeros(1, 4, 4, dtype=torch.long, device=device), None,
+        torch.ones((), device=device), logits.detach(), 1., 2,
+        build_objective(True, True), False, 255)
+    try:
+        with torch.enable_grad():
+            sum(KernelLoss.apply(logits, batch)[:2]).backward()
+    except Exception as error:
+        print_log(
+            f'Triton cannot run the kernels of the fused losses on {device}, '
+            'so they are computed in bands of rows, which takes longer: '
+            f'{type(error).__name__}: {error}',
+            logger='current',
+            level=logging.WARNING)
+        return False
+    return True
 
 
 class KernelLoss(torch.autograd.Function):
-    """Both losses, and their gradient from what is kept of each pixel."""
+    """Both losses, and their gradient from what is kept of each pixel.
+
+    The logits of the teacher must not change before the backward pass.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor,
@@ -57,23 +90,17 @@ class KernelLoss(torch.autograd.Function):
             scalars, and where no logit is above that of the label, bool
             [B, H, W].
         """
-        labels, num_channels = batch.labels, logits.size(1)
-        torch._assert_async(
-            ((labels == batch.ignore_index) | ((labels >= 0) &
-                                               (labels < num_channels))).all(),
-            f'labels must be channels, 0 to {num_channels - 1}, or '
-            f'{batch.ignore_index}, which is ignored.')
+        _check_labels(batch, logits.size(1))
+        num_images, height, width = size = batch.labels.shape
         num_maps = 2 if batch.teacher_logits is None else 4
-        maps = logits.new_empty((num_maps, *batch.labels.shape),
-                                dtype=torch.float32)
-        is_highest = torch.empty(
-            labels.shape, dtype=torch.bool, device=logits.device)
-        num_images, height, width = batch.labels.shape
+        maps = logits.new_empty((num_maps, *size), dtype=torch.float32)
+        is_highest = maps.new_empty(size, dtype=torch.bool)
         grid = (triton.cdiv(width, SCORE['PIXELS']), height, num_images)
         sums = maps.new_zeros((*grid, 2))
-        score_pixels[grid](*_inputs(logits, batch), maps, is_highest, sums,
-                           **_losses(batch), **SCORE)
-        ctx.save_for_backward(logits, maps)
+        with torch.cuda.device_of(logits):
+            score_pixels[grid](*_inputs(logits, batch), maps, is_highest, sums,
+                               **_losses(batch), **SCORE)
+        ctx.save_for_backward(logits, maps, batch.labels, batch.weight)
         ctx.batch = batch
         ctx.mark_non_differentiable(is_highest)
         cross_entropy, distillation = sums.sum(dim=(0, 1, 2))
@@ -88,36 +115,53 @@ class KernelLoss(torch.autograd.Function):
             RuntimeError: If a graph of the gradient is asked for.
         """
         refuse_second_derivative()
-        (logits, maps), batch = ctx.saved_tensors, ctx.batch
-        student, *others = _inputs(logits, batch)
-        size, target = logits.shape[2:], batch.labels.shape[1:]
-        first_row, last_row, columns = _footprint(
-            tuple(size), tuple(target), batch.align_corners, logits.device)
-        gradient = torch.empty((*logits.shape[:3], target[1]),
-                               dtype=torch.float32,
-                               device=logits.device)
-        num_blocks = triton.cdiv(student.num_channels, PULL['CHANNELS'])
-        grid = (triton.cdiv(target[1],
-                            PULL['PIXELS']), student.height * num_blocks,
-                len(logits))
-        scale = torch.stack([cross_entropy, distillation])
-        teacher = others[0]
+        logits, maps, labels, weight = ctx.saved_tensors
+        batch = ctx.batch._replace(labels=labels, weight=weight)
+        gradient = _pull(logits, batch, maps,
+                         torch.stack([cross_entropy, distillation]))
+        return gradient.to(logits), None
+
+
+def _check_labels(batch: FusedBatch, num_channels: int) -> None:
+    """Refuse labels that are no channel, without waiting for the GPU."""
+    labels = batch.labels
+    is_channel = (labels >= 0) & (labels < num_channels)
+    torch._assert_async(
+        (is_channel | (labels == batch.ignore_index)).all(),
+        f'labels must be channels, 0 to {num_channels - 1}, or '
+        f'{batch.ignore_index}, which is ignored.')
+
+
+def _pull(logits: Tensor, batch: FusedBatch, maps: Tensor,
+          scale: Tensor) -> Tensor:
+    """The gradient of the logits, each loss scaled, [B, C, h, w]."""
+    student, teacher, targets = _inputs(logits, batch)
+    size, target = tuple(logits.shape[2:]), tuple(batch.labels.shape[1:])
+    first_row, last_row, columns = _footprint(size, target,
+                                              batch.align_corners,
+                                              logits.device)
+    gradient = maps.new_empty((*logits.shape[:3], target[1]))
+    num_blocks = triton.cdiv(logits.size(1), PULL['CHANNELS'])
+    grid = (size[0] * num_blocks, triton.cdiv(target[1],
+                                              PULL['PIXELS']), len(logits))
+    is_aligned = teacher is not None and teacher.logits.shape[2:] == size
+    with torch.cuda.device_of(logits):
         pull_gradient[grid](
             gradient,
             student,
-            *others,
+            teacher,
+            targets,
             maps,
             scale,
             first_row,
             last_row,
-            IS_ALIGNED=teacher is not None
-            and teacher.logits.shape[2:] == size,
+            IS_ALIGNED=is_aligned,
             **_losses(batch),
             **PULL)
-        if size != target:
-            with full_precision_of_products(logits.device.type):
-                gradient = gradient @ columns
-        return gradient.to(logits), None
+    if size == target:
+        return gradient
+    with full_precision_of_products(logits.device.type):
+        return gradient @ columns
 
 
 def _inputs(logits: Tensor, batch: FusedBatch) -> tuple:
@@ -174,5 +218,6 @@ def _footprint(source: Tuple[int, int], target: Tuple[int, int],
 
 
 def _matrix(source: int, target: int, align_corners: bool) -> Tensor:
+    """Weight of each sample at each pixel, of two neighbours at most."""
     return Interpolation(source, target, align_corners, torch.float32,
                          torch.device('cpu')).matrix

@@ -143,7 +143,8 @@ def _pool(source, start, stop, image, place, label, CHANNELS: tl.constexpr,
         high, total = _accumulate(high, total, values)
         is_label = mask & (channels[:, None] == label[None, :])
         label_value += tl.sum(tl.where(is_label, values, 0.), 0)
-    log_total = tl.where(total > 0., high + tl.log(total), float('-inf'))
+    # Only an empty group has no sum: one that is no number has to stay so.
+    log_total = tl.where(total == 0., float('-inf'), high + tl.log(total))
     return log_total, high, label_value
 
 
@@ -233,7 +234,7 @@ def score_pixels(student, teacher, targets, maps, is_highest, sums,
         log_prob = taught - taught_all
         distance = support - tl.exp(log_prob) * covering - expected
         distance = tl.where(is_pixel, distance, 0.) * targets.teacher_weight
-        maps += 2 * targets.num_pixels
+        maps += 2 * tl.cast(targets.num_pixels, tl.int64)
         tl.store(maps + origin + columns, taught_all, is_pixel)
         tl.store(maps + targets.num_pixels + origin + columns,
                  log_prob - covering, is_pixel)
@@ -268,7 +269,7 @@ def _slope_of_distance(values, taught, origin, columns, channels, targets,
     """Gradient of the distillation of pixels, without its weight."""
     is_old = (channels < targets.num_old)[:, None]
     is_background = (channels == 0)[:, None]
-    num_pixels = targets.num_pixels
+    num_pixels = tl.cast(targets.num_pixels, tl.int64)
     taught_all = tl.load(maps + 2 * num_pixels + origin + columns)[None, :]
     background = tl.load(maps + 3 * num_pixels + origin + columns)[None, :]
     if IS_UNBIASED:
@@ -314,12 +315,13 @@ def pull_gradient(gradient, student, teacher, targets, maps, scale, first_row,
     below. The gradient, [B, C, h, W], is left to be taken from pixels to
     samples along the rows.
     """
+    # The other directions of a grid are too short for many samples.
     num_blocks = tl.cdiv(student.num_channels, CHANNELS)
-    sample = tl.program_id(1) // num_blocks
-    block = tl.program_id(1) % num_blocks
+    sample = tl.program_id(0) // num_blocks
+    block = tl.program_id(0) % num_blocks
     image = tl.program_id(2).to(tl.int64)
     channels = block * CHANNELS + tl.arange(0, CHANNELS)
-    columns = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    columns = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
     mask = ((channels < student.num_channels)[:, None] &
             (columns < targets.width)[None, :])
     known = mask & (channels < targets.num_old)[:, None]

@@ -1,6 +1,7 @@
 """Cross entropy and distillation from the head's own, small logits."""
 from typing import NamedTuple, Optional, Tuple, Union
 
+import torch
 from torch import Tensor
 
 from ..utils import full_precision, num_averaged, weights_of_labels
@@ -57,7 +58,8 @@ def fused_unbiased_loss(logits: Tensor,
         scalars; the latter is 0 without a teacher.
 
     Raises:
-        ValueError: If batch sizes differ, or if O is not within 1..C.
+        ValueError: If batch sizes differ, O is not within 1..C, labels are
+            not int64, or tensors are on more than one device.
         RuntimeError: If a label is neither a channel nor ``ignore_index``; an
             IndexError where classes are weighted, and on CUDA a device-side
             assertion.
@@ -113,6 +115,7 @@ def fused_losses(logits: Tensor,
         FusedLosses: Both losses, weighted.
     """
     _check(logits, labels, teacher_logits, num_old)
+    _check_pixels(logits, labels, teacher_logits, pixel_weight)
     like = full_precision(logits.new_empty(0))
     weight, count = _weights(labels, labels == ignore_index,
                              objective.num_covered(num_old), class_weight,
@@ -126,8 +129,8 @@ def fused_losses(logits: Tensor,
         None if teacher_logits is None else teacher_logits.detach(),
         distill_weight / (num_old * labels.numel()), num_old, objective,
         align_corners, ignore_index)
-    is_compiled = has_kernels(logits, teacher_logits)
-    function = KernelLoss if is_compiled else FusedLoss
+    has_kernel = has_kernels(logits, teacher_logits)
+    function = KernelLoss if has_kernel else FusedLoss
     return FusedLosses(*function.apply(logits, batch))
 
 
@@ -161,3 +164,26 @@ def _check(logits: Tensor, labels: Tensor, teacher_logits: Optional[Tensor],
             f'{teacher_shape[1]} channels, but both must be one number '
             f'between 1 and the {num_classes} channels of logits; the teacher '
             'is the model of the step before.')
+
+
+def _check_pixels(logits: Tensor, labels: Tensor,
+                  teacher_logits: Optional[Tensor],
+                  pixel_weight: Optional[Tensor]) -> None:
+    """Refuse labels and weights that a kernel would read past the end of."""
+    if labels.dtype != torch.int64:
+        raise ValueError(f'labels are {labels.dtype}, but must be torch.int64;'
+                         ' convert them by labels.long().')
+    if pixel_weight is not None and pixel_weight.shape != labels.shape:
+        raise ValueError(
+            f'pixel_weight has the shape {list(pixel_weight.shape)}, but must '
+            f'have that of labels, {list(labels.shape)}; expand it.')
+    devices = {
+        tensor.device
+        for tensor in (logits, labels, teacher_logits, pixel_weight)
+        if tensor is not None
+    }
+    if len(devices) > 1:
+        raise ValueError(
+            'logits, labels, teacher_logits and pixel_weight are on '
+            f'{sorted(map(str, devices))}, but must be on one device; move '
+            'them to that of logits.')

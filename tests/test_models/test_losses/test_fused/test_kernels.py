@@ -171,8 +171,50 @@ def test_label_that_is_no_channel(device):
                      teacher_logits)
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('channel', [1, 4])
+def test_broken_logits_are_noticed(device, value, channel):
+    logits, labels, teacher_logits = draw(SHAPES[0], device)
+    labels.fill_(2)
+    logits[:, channel] = value
+    kwargs = dict(objective=build_objective(True, True), num_old=3)
+    for taught in (None, teacher_logits):
+        cross_entropy, distillation, *_ = compute(logits, labels, taught,
+                                                  **kwargs)
+        assert not cross_entropy.isfinite()
+        assert taught is None or not distillation.isfinite()
+
+
+def test_one_loss_alone(device):
+    logits, labels, teacher_logits = draw(SHAPES[0], device)
+    logits.requires_grad_()
+    values = fused_losses(logits, labels, build_objective(True, True), 3,
+                          teacher_logits)
+    gradient, = torch.autograd.grad(values.distillation, logits)
+    *_, wanted = in_bands(
+        logits,
+        labels,
+        teacher_logits,
+        objective=build_objective(True, True),
+        num_old=3,
+        factors=(0., 0.1))
+    assert_close([gradient], [wanted])
+
+
+def test_changed_labels_are_noticed(device):
+    logits, labels, teacher_logits = draw(SHAPES[0], device)
+    logits.requires_grad_()
+    values = fused_losses(logits, labels, build_objective(True, True), 3,
+                          teacher_logits)
+    labels.zero_()
+    with pytest.raises(RuntimeError, match='modified by an inplace'):
+        values.cross_entropy.backward()
+
+
 class Logits:
     """What is asked of logits before a kernel is chosen."""
+
+    device = 'cuda'
 
     def __init__(self, is_cuda=True, dtype=torch.float32):
         self.is_cuda, self.dtype = is_cuda, dtype
@@ -187,6 +229,23 @@ class Logits:
 ])
 def test_choice(monkeypatch, logits, teacher, expected):
     monkeypatch.setattr(gpu, 'triton', object())
+    monkeypatch.setattr(gpu, '_can_launch', lambda device: True)
     assert gpu.has_kernels(logits, teacher) is expected
+    monkeypatch.setattr(gpu, '_can_launch', lambda device: False)
+    assert not gpu.has_kernels(logits, teacher)
+    monkeypatch.setattr(gpu, '_can_launch', lambda device: True)
     monkeypatch.setattr(gpu, 'triton', None)
     assert not gpu.has_kernels(logits, teacher)
+
+
+def test_kernels_that_cannot_run_are_named(monkeypatch):
+    said = []
+    monkeypatch.setattr(gpu, 'print_log',
+                        lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(gpu, 'triton', None)
+    assert not gpu._can_launch.__wrapped__(torch.device('cpu'))
+    assert 'computed in bands of rows' in said[0]
+
+
+def test_kernels_are_tried(device):
+    assert gpu._can_launch.__wrapped__(torch.device(device))

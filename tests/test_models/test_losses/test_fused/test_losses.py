@@ -330,3 +330,16 @@ def test_more_old_classes_than_classes_are_refused():
     logits, labels, teacher_logits = draw_batch(*SHAPES[1])
     with pytest.raises(ValueError, match='between 1 and the 2 channels'):
         fused_unbiased_loss(logits[:, :2], labels, teacher_logits)
+
+
+def test_labels_and_weights_that_do_not_fit():
+    logits, labels, _ = draw_batch(*SHAPES[1])
+    objective = build_objective(True, True)
+    with pytest.raises(ValueError, match='labels are torch.uint8'):
+        fused_losses(logits, labels.byte(), objective, 3)
+    for shape in ((1, ), (2, 1, 1)):
+        with pytest.raises(ValueError, match='pixel_weight has the shape'):
+            fused_losses(
+                logits, labels, objective, 3, pixel_weight=torch.ones(shape))
+    with pytest.raises(ValueError, match='must be on one device'):
+        fused_losses(logits, labels.to('meta'), objective, 3)
