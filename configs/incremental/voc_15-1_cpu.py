@@ -1,6 +1,6 @@
-# Five steps of one class in place of one step of five, as in 10-1 but three
-# times as long: the first of these classes, pottedplant, is not told from the
-# background in less.
+# Steps of one class as in 10-1, but three times as long: on held-out images,
+# 160 iterations did not tell the first of these classes, pottedplant, from
+# the background.
 _base_ = './voc_10-1_cpu.py'
 scenario = dict(task='15-1')
 incremental_step = dict(

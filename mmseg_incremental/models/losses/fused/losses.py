@@ -37,7 +37,8 @@ def fused_unbiased_loss(logits: Tensor,
     :func:`unbiased_distillation` of the logits resized to the labels, which
     are never built as a whole: the gradient is known in closed form and is
     computed with the losses, band by band of a few rows. Time and memory are
-    least if both losses are added up as they are, or scaled by one factor.
+    least if both losses are added up as they are, or scaled by one factor. On
+    CUDA with Triton, kernels go over the pixels instead.
     There is no second derivative: asking for it raises a RuntimeError.
 
     Args:
