@@ -9,14 +9,13 @@ from torch import Tensor
 
 from .function import (FusedBatch, full_precision_of_products,
                        refuse_second_derivative)
-from .groups import ALL
-from .interpolation import Interpolation
 from .objective import build_objective
 
 try:
     import triton
 
-    from .kernels import Axis, Source, Targets, pull_gradient, score_pixels
+    from .kernels import (PixelMaps, build_inputs, choose_losses,
+                          find_footprint, pull_gradient, score_pixels)
 except ImportError:
     triton = None
 
@@ -93,14 +92,15 @@ class KernelLoss(torch.autograd.Function):
         _check_labels(batch, logits.size(1))
         num_images, height, width = size = batch.labels.shape
         num_maps = 2 if batch.teacher_logits is None else 4
-        maps = logits.new_empty((num_maps, *size), dtype=torch.float32)
-        is_highest = maps.new_empty(size, dtype=torch.bool)
+        maps = PixelMaps(
+            *logits.new_empty((num_maps, *size), dtype=torch.float32))
+        is_highest = logits.new_empty(size, dtype=torch.bool)
         grid = (triton.cdiv(width, SCORE['PIXELS']), height, num_images)
-        sums = maps.new_zeros((*grid, 2))
+        sums = maps.old.new_zeros((*grid[::-1], 2))
         with torch.cuda.device_of(logits):
-            score_pixels[grid](*_inputs(logits, batch), maps, is_highest, sums,
-                               **_losses(batch), **SCORE)
-        ctx.save_for_backward(logits, maps, batch.labels, batch.weight)
+            score_pixels[grid](*build_inputs(logits, batch), maps, is_highest,
+                               sums, **choose_losses(batch), **SCORE)
+        ctx.save_for_backward(logits, batch.labels, batch.weight, *maps)
         ctx.batch = batch
         ctx.mark_non_differentiable(is_highest)
         cross_entropy, distillation = sums.sum(dim=(0, 1, 2))
@@ -115,9 +115,9 @@ class KernelLoss(torch.autograd.Function):
             RuntimeError: If a graph of the gradient is asked for.
         """
         refuse_second_derivative()
-        logits, maps, labels, weight = ctx.saved_tensors
+        logits, labels, weight, *maps = ctx.saved_tensors
         batch = ctx.batch._replace(labels=labels, weight=weight)
-        gradient = _pull(logits, batch, maps,
+        gradient = _pull(logits, batch, PixelMaps(*maps),
                          torch.stack([cross_entropy, distillation]))
         return gradient.to(logits), None
 
@@ -132,15 +132,15 @@ def _check_labels(batch: FusedBatch, num_channels: int) -> None:
         f'{batch.ignore_index}, which is ignored.')
 
 
-def _pull(logits: Tensor, batch: FusedBatch, maps: Tensor,
+def _pull(logits: Tensor, batch: FusedBatch, maps: 'PixelMaps',
           scale: Tensor) -> Tensor:
     """The gradient of the logits, each loss scaled, [B, C, h, w]."""
-    student, teacher, targets = _inputs(logits, batch)
+    student, teacher, targets = build_inputs(logits, batch)
     size, target = tuple(logits.shape[2:]), tuple(batch.labels.shape[1:])
-    first_row, last_row, columns = _footprint(size, target,
-                                              batch.align_corners,
-                                              logits.device)
-    gradient = maps.new_empty((*logits.shape[:3], target[1]))
+    first_row, last_row, columns = find_footprint(size, target,
+                                                  batch.align_corners,
+                                                  logits.device)
+    gradient = maps.old.new_empty((*logits.shape[:3], target[1]))
     num_blocks = triton.cdiv(logits.size(1), PULL['CHANNELS'])
     grid = (size[0] * num_blocks, triton.cdiv(target[1],
                                               PULL['PIXELS']), len(logits))
@@ -156,68 +156,9 @@ def _pull(logits: Tensor, batch: FusedBatch, maps: Tensor,
             first_row,
             last_row,
             IS_ALIGNED=is_aligned,
-            **_losses(batch),
+            **choose_losses(batch),
             **PULL)
     if size == target:
         return gradient
     with full_precision_of_products(logits.device.type):
         return gradient @ columns
-
-
-def _inputs(logits: Tensor, batch: FusedBatch) -> tuple:
-    """What the logits of a batch are and what they are compared with."""
-    num_images, height, width = batch.labels.shape
-    # A weight of whole images is expanded to their pixels.
-    weight = None if batch.weight is None else batch.weight.contiguous()
-    targets = Targets(batch.labels.contiguous(), weight, batch.factor, height,
-                      width, batch.labels.numel(), batch.ignore_index,
-                      batch.num_old, batch.teacher_weight)
-    student, teacher = (None if tensor is None else Source(
-        tensor.detach().contiguous(), *tensor.shape[1:],
-        *(_axis(*sizes, batch.align_corners, tensor.device)
-          for sizes in zip(tensor.shape[2:], (height, width))))
-                        for tensor in (logits, batch.teacher_logits))
-    return student, teacher, targets
-
-
-def _losses(batch: FusedBatch) -> dict:
-    """Which losses the kernels compute."""
-    return dict(
-        COVERS_OLD=bool(batch.objective.label_background),
-        IS_UNBIASED=batch.objective.support == ALL)
-
-
-# One size of crops serves a whole run.
-@lru_cache(maxsize=64)
-def _axis(source: int, target: int, align_corners: bool,
-          device: torch.device) -> 'Axis':
-    """The samples that each pixel along one direction lies between."""
-    matrix = _matrix(source, target, align_corners)
-    is_used = (matrix != 0).int()
-    near = is_used.argmax(dim=1)
-    far = source - 1 - is_used.flip(1).argmax(dim=1)
-    part = matrix.gather(1, far.unsqueeze(1)).squeeze(1)
-    part[near == far] = 0
-    return Axis(near.int().to(device), far.int().to(device), part.to(device))
-
-
-@lru_cache(maxsize=64)
-def _footprint(source: Tuple[int, int], target: Tuple[int, int],
-               align_corners: bool,
-               device: torch.device) -> Tuple[Tensor, Tensor, Tensor]:
-    """First and last row of pixels of each sample, weights of columns."""
-    rows, columns = (
-        _matrix(*sizes, align_corners) for sizes in zip(source, target))
-    is_used = rows.t() != 0
-    first = is_used.int().argmax(dim=1)
-    last = target[0] - is_used.flip(1).int().argmax(dim=1)
-    last[~is_used.any(dim=1)] = 0
-    return tuple(
-        tensor.to(device)
-        for tensor in (first.int(), last.int(), columns.contiguous()))
-
-
-def _matrix(source: int, target: int, align_corners: bool) -> Tensor:
-    """Weight of each sample at each pixel, of two neighbours at most."""
-    return Interpolation(source, target, align_corners, torch.float32,
-                         torch.device('cpu')).matrix
