@@ -12,6 +12,7 @@ SHAPES = [
     (1, 2, 1, (2, 3), (2, 3), (4, 5)),
     (2, 4, 4, (4, 3), (4, 3), (4, 3)),
     (1, 5, 2, (7, 9), (7, 9), (4, 5)),
+    (1, 3, 2, (1, 4), (2, 1), (3, 5)),
 ]
 
 
@@ -99,6 +100,7 @@ def test_weights_and_corners(device, mixed):
         align_corners=True,
         class_weight=torch.linspace(0.5, 2., 5, device=device),
         pixel_weight=torch.rand(labels.shape, device=device),
+        avg_non_ignore=True,
         loss_weight=0.4)
     assert_close(
         compute(logits, labels, teacher_logits, **kwargs),
@@ -122,16 +124,24 @@ def test_layouts(device):
         in_bands(logits, labels, teacher_logits, **kwargs))
 
 
-def test_half_precision(device):
-    logits, labels, teacher_logits = draw(SHAPES[0], device, torch.bfloat16)
-    kwargs = dict(objective=build_objective(True, True), num_old=3)
+@pytest.mark.parametrize('dtype, scale', [(torch.bfloat16, 1.),
+                                          (torch.float16, 2.**10)])
+def test_half_precision(device, dtype, scale):
+    logits, labels, teacher_logits = draw(SHAPES[0], device, dtype)
+    kwargs = dict(
+        objective=build_objective(True, True),
+        num_old=3,
+        factors=(scale, scale))
     *values, gradient = compute(logits, labels, teacher_logits, **kwargs)
     *wanted, wanted_gradient = in_bands(logits, labels, teacher_logits,
                                         **kwargs)
     assert_close(values, wanted)
-    assert gradient.dtype == torch.bfloat16
+    assert gradient.dtype == dtype
     torch.testing.assert_close(
-        gradient.cpu().double(), wanted_gradient, rtol=1e-2, atol=1e-4)
+        gradient.cpu().double(),
+        wanted_gradient,
+        rtol=1e-2,
+        atol=scale * 1e-4)
 
 
 def test_vanishing_groups(device):
