@@ -39,6 +39,25 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def build_parser(
+        description: str,
+        repeated: str = 'timed calls of each side') -> argparse.ArgumentParser:
+    """A command line that says how often to measure.
+
+    Args:
+        description (str): Docstring of the benchmark.
+        repeated (str): What ``--repeats`` counts. Defaults to 'timed calls of
+            each side'.
+
+    Returns:
+        argparse.ArgumentParser: The parser, to be given what else there is.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        '--repeats', type=positive_int, default=7, help=repeated)
+    return parser
+
+
 def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:
     """The order in which sides are measured.
 

@@ -1,5 +1,4 @@
 """Time what a run does with masks: the class index and the label mapping."""
-import argparse
 import os
 import os.path as osp
 import tempfile
@@ -11,7 +10,7 @@ from typing import Any, List
 import cv2
 import mmcv
 import numpy as np
-from common import alternate, describe_machine, markdown_table, positive_int
+from common import alternate, build_parser, describe_machine, markdown_table
 from mmengine.logging import MMLogger
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -121,16 +120,11 @@ def compare_mapping(repeats: int) -> List[List[str]]:
 
 def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = build_parser(__doc__)
     parser.add_argument(
         'masks',
         help='folder with masks, such as those of '
         'VOC 2012 with SBD')
-    parser.add_argument(
-        '--repeats',
-        type=positive_int,
-        default=7,
-        help='timed calls of each side')
     args = parser.parse_args()
     paths = sorted(str(path) for path in Path(args.masks).glob('*.png'))
     if not paths:

@@ -1,5 +1,4 @@
 """Losses and iterations of the published recipe's size on a GPU."""
-import argparse
 import copy
 from typing import Callable, Dict, List, Tuple
 from unittest.mock import patch
@@ -8,7 +7,7 @@ import iterations
 import losses
 import numpy as np
 import torch
-from common import alternate, describe_machine, markdown_table, positive_int
+from common import alternate, build_parser, describe_machine, markdown_table
 from mmengine.device import is_cuda_available
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -147,12 +146,7 @@ def compare_iterations(num_classes: int, num_old: int,
 
 def main() -> None:
     """Run the benchmark and print tables for benchmarks/README.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--repeats',
-        type=positive_int,
-        default=7,
-        help='timed calls of each side')
+    parser = build_parser(__doc__)
     args = parser.parse_args()
     if not is_cuda_available():
         parser.error('no GPU is available to PyTorch; run it where '

@@ -6,7 +6,8 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import alternate, describe_machine, markdown_table, positive_int
+from common import (alternate, build_parser, describe_machine, markdown_table,
+                    positive_int)
 from mmengine.config import ConfigDict
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
@@ -185,12 +186,7 @@ def compare(name: str, num_classes: int, num_old: int,
 
 def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--repeats',
-        type=positive_int,
-        default=7,
-        help='timed iterations of each side')
+    parser = build_parser(__doc__, 'timed iterations of each side')
     parser.add_argument('--batch', type=positive_int, default=4, help='images')
     parser.add_argument(
         '--models',

@@ -1,13 +1,12 @@
 """Time and memory of cross entropy with distillation, in both directions."""
-import argparse
 from functools import partial
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import (alternate, describe_machine, markdown_table, peak_memory,
-                    positive_int)
+from common import (alternate, build_parser, describe_machine, markdown_table,
+                    peak_memory)
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -178,12 +177,7 @@ def check_equal(results: Dict[str, Tuple[Tensor, Tensor]]) -> None:
 
 def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--repeats',
-        type=positive_int,
-        default=7,
-        help='timed calls of each side')
+    parser = build_parser(__doc__)
     args = parser.parse_args()
     rows = [row for case in CASES for row in compare(case, args.repeats)]
     header = ('classes, logits', 'side', 'ms', f'to {STOCK}', 'peak MiB',

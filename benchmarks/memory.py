@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
-from common import (alternate, describe_machine, in_turns, markdown_table,
-                    positive_int)
+from common import (alternate, build_parser, describe_machine, in_turns,
+                    markdown_table, positive_int)
 from iterations import SIZE, build_model, draw_batch, iteration
 from mmengine.registry import init_default_scope
 
@@ -103,12 +103,7 @@ def measure(args: argparse.Namespace) -> Dict[str, List[float]]:
 
 def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--repeats',
-        type=positive_int,
-        default=7,
-        help='processes of each side')
+    parser = build_parser(__doc__, 'processes of each side')
     parser.add_argument(
         '--iters',
         type=positive_int,

@@ -1,5 +1,4 @@
 """How time and memory grow with classes, images, image size and steps."""
-import argparse
 import math
 import os
 import os.path as osp
@@ -11,8 +10,8 @@ from typing import Any, Callable, List, NamedTuple, Sequence
 import cv2
 import numpy as np
 import torch
-from common import (alternate, describe_machine, markdown_table, peak_memory,
-                    positive_int)
+from common import (alternate, build_parser, describe_machine, markdown_table,
+                    peak_memory)
 from losses import Case, build
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -212,12 +211,7 @@ def measure_images(repeats: int) -> List[Growth]:
 
 def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        '--repeats',
-        type=positive_int,
-        default=7,
-        help='timed calls of each value')
+    parser = build_parser(__doc__, 'timed calls of each value')
     args = parser.parse_args()
     growths = measure_losses(args.repeats)
     growths.append(

@@ -10,7 +10,8 @@ from contextlib import redirect_stdout
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
-from common import describe_machine, in_turns, markdown_table, positive_int
+from common import (build_parser, describe_machine, in_turns, markdown_table,
+                    positive_int)
 from joint_vs_mmseg import STOCK, to_stock
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -32,7 +33,7 @@ Phases = Dict[str, float]
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = build_parser(__doc__, 'number of later steps')
     parser.add_argument(
         '--config', default='configs/incremental/voc_10-1_cpu.py')
     parser.add_argument('--data-root', help='another folder of the data')
@@ -44,11 +45,6 @@ def parse_args() -> argparse.Namespace:
         type=positive_int,
         default=200,
         help='images of an evaluation')
-    parser.add_argument(
-        '--repeats',
-        type=positive_int,
-        default=7,
-        help='number of later steps')
     return parser.parse_args()
 
 
