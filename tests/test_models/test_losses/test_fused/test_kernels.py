@@ -138,10 +138,7 @@ def test_half_precision(device, dtype, scale):
     assert_close(values, wanted)
     assert gradient.dtype == dtype
     torch.testing.assert_close(
-        gradient.cpu().double(),
-        wanted_gradient,
-        rtol=1e-2,
-        atol=scale * 1e-4)
+        gradient.cpu().double(), wanted_gradient, rtol=1e-2, atol=scale * 1e-4)
 
 
 def test_vanishing_groups(device):
