@@ -4,7 +4,7 @@ from glob import glob
 from typing import Any
 
 from mmseg_incremental.engine import load_method
-from mmseg_incremental.engine.step_model import METHOD_KEYS
+from mmseg_incremental.engine.method_config import METHOD_KEYS
 from mmseg_incremental.host import configs_root
 
 PAGE = osp.join(osp.dirname(osp.dirname(osp.abspath(__file__))), 'docs')

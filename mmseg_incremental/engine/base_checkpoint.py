@@ -12,11 +12,11 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .checkpoints import (check_fit, checkpoint_classes, read_checkpoint,
                           save_atomically)
+from .method_config import method_name
 from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, final_checkpoint, step_dir
 from .step_hooks import IMPORTANCE_FILE
-from .step_model import method_name
 from .stock_config import DEPLOY_CONFIG, write_deploy_config
 
 

@@ -11,11 +11,11 @@ from prettytable import PrettyTable
 
 from mmseg_incremental.errors import IncrementalConfigError
 from .base_checkpoint import prepare_base_checkpoint
+from .method_config import method_name
 from .run_check import check_model, count_step_images
 from .run_state import check_run, check_steps
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg
-from .step_model import method_name
 
 # No data set of masks has more than 255 classes, hence steps.
 _STEPS = re.compile(r'\d{1,3}(-\d{1,3})?(,\d{1,3}(-\d{1,3})?)*', re.ASCII)

@@ -13,10 +13,10 @@ from torch import nn
 from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.models import GROWABLE_HEADS
 from mmseg_incremental.models.teacher import check_compile
+from .method_config import check_method
 from .model_config import head_configs, without_pretrained
 from .scenario_config import leaf_datasets
 from .step_config import build_step_cfg
-from .step_model import check_method
 
 
 def check_model(cfg: Config, step: int) -> None:

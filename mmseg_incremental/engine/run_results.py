@@ -11,10 +11,10 @@ from mmseg_incremental.evaluation import (build_results, load_step_records,
                                           write_report, write_results)
 from .checkpoints import read_meta
 from .distributed import on_main_process
+from .method_config import method_name
 from .scenario_config import build_scenario, dataset_name
 from .step_config import final_checkpoint, step_dir
 from .step_data import describe_resize
-from .step_model import method_name
 
 
 def save_evaluation(cfg: Config, step: int, metrics: dict) -> None:

@@ -8,10 +8,10 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation.results_io import write_atomically
 from .checkpoints import read_importance
 from .distributed import on_main_process
+from .method_config import method_name
 from .scenario_config import build_scenario, is_joint
 from .step_config import final_checkpoint, step_dir
 from .step_hooks import IMPORTANCE_FILE
-from .step_model import method_name
 
 RUN_FILE = 'run.json'
 

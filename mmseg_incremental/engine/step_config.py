@@ -5,12 +5,13 @@ from typing import Any, Optional
 from mmengine.config import Config, ConfigDict
 
 from mmseg_incremental.scenario import ClassIncrementalScenario
+from .method_config import check_method
 from .model_config import without_pretrained
 from .scenario_config import build_scenario
 from .step_data import fold_data
 from .step_hooks import (FINAL_CHECKPOINT, later_step_hooks, profile_hooks,
                          step_hooks)
-from .step_model import build_step_model, check_method
+from .step_model import build_step_model
 
 
 def step_dir(cfg: Config, step: int) -> str:

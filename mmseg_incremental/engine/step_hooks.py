@@ -7,7 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmseg_incremental.errors import check_keys
 from mmseg_incremental.models.teacher import dtype_of_teacher
 from mmseg_incremental.scenario import ClassIncrementalScenario
-from .step_model import method_name
+from .method_config import method_name
 
 FINAL_CHECKPOINT = 'final.pth'
 IMPORTANCE_FILE = 'importance.pth'
