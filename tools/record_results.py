@@ -7,9 +7,12 @@ from typing import List, Tuple
 
 from mmengine.fileio import dump, load
 
+from mmseg_incremental.engine import build_scenario, load_config
 from mmseg_incremental.engine.cli import exit_on_bad_input
 from mmseg_incremental.engine.metafile import METRICS, model_entry
 from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.evaluation.report import save_figure
+from mmseg_incremental.evaluation.report_tradeoff import draw_tradeoff
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 COSTS = ('Minutes', 'Memory (MB)')
@@ -117,11 +120,50 @@ def fill_places(path: str, every: List[dict]) -> None:
         file.write(PLACE.sub(table, text))
 
 
-def write_tables() -> None:
-    """Bring the tables of all pages and the index up to date."""
+def read_models() -> Tuple[List[str], List[dict]]:
+    """The metafiles and what they hold, the best model first."""
     files = sorted(glob(osp.join(ROOT, 'configs', '*', 'metafile.yml')))
     every = [model for path in files for model in load(path)['Models']]
     every.sort(key=lambda m: -m['Results'][0]['Metrics'].get('all', 0))
+    return files, every
+
+
+def name_in_picture(model: dict) -> str:
+    """Method and the last part of each option's key."""
+    facts = model['Metadata']
+    options = re.sub(r'\S+\.(?=\w+=)', '', facts['Options'])
+    return f'{facts["Method"]} {options}'.rstrip()
+
+
+def draw_pictures() -> None:
+    """Draw old against new classes, a picture a config."""
+    _, every = read_models()
+    for config in sorted({model['Config'] for model in every}):
+        models = [
+            m for m in every if m['Config'] == config
+            and {'base', 'new'} <= m['Results'][0]['Metrics'].keys()
+        ]
+        if not models:
+            continue
+        stem = osp.splitext(osp.basename(config))[0]
+        points, lines = [], {}
+        for model in models:
+            result, data = model['Results'][0], model['Metadata']
+            figures = result['Metrics']
+            points.append(
+                (name_in_picture(model), figures['base'], figures['new']))
+            lines[f'{result["Dataset"]}, {data["Training Data"]}.'] = None
+        cfg = load_config(f'mmseg_incremental::incremental/{stem}.py')
+        scenario = build_scenario(cfg)
+        share = len(scenario.seen(0)) / (scenario.num_classes + 1)
+        save_figure(
+            draw_tradeoff(points, [*lines], share),
+            osp.join(ROOT, 'docs', 'images', f'{stem}_old_new.png'))
+
+
+def write_tables() -> None:
+    """Bring the tables of all pages and the index up to date."""
+    files, every = read_models()
     fill_places(osp.join(ROOT, 'REPRODUCIBILITY.md'), every)
     for page in glob(osp.join(ROOT, 'configs', '*', 'README.md')):
         fill_places(page, every)
@@ -147,6 +189,7 @@ def main() -> None:
     for entry in entries:
         save_entry(entry)
     write_tables()
+    draw_pictures()
 
 
 if __name__ == '__main__':

@@ -8,11 +8,12 @@ from .report_style import (COLORS, INK, MARKERS, legend_beside, new_figure,
                            strip, title)
 from .tables import caption, run_names, summary_row
 
+# Name, then mean IoU in percent of the base and of the new classes.
+Point = Tuple[str, float, float]
+
 
 def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
     """Old against new classes: a point a run, after its last step.
-
-    Thin lines join the points of one mIoU over all classes.
 
     Args:
         runs (Sequence[Mapping]): Results of the runs.
@@ -23,6 +24,26 @@ def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
     points = _points(runs)
     if not points:
         return None
+    captions = [*dict.fromkeys(map(caption, runs))]
+    return draw_tradeoff(points, captions, _base_share(runs))
+
+
+def draw_tradeoff(points: Sequence[Point],
+                  captions: Sequence[str],
+                  base_share: Optional[float] = None) -> Figure:
+    """Draw old against new classes.
+
+    Args:
+        points (Sequence[Point]): Name, mean IoU of the base classes and of
+            the new ones in percent of every run.
+        captions (Sequence[str]): Lines below the title: what was run.
+        base_share (float, optional): Share of the base classes among all, in
+            (0, 1). With it, thin lines join the points of one mIoU over all
+            classes. Defaults to None.
+
+    Returns:
+        Figure: The figure.
+    """
     figure = new_figure(7.2, 5.2)
     axes = figure.subplots()
     for i, (name, base, new) in enumerate(points):
@@ -41,15 +62,15 @@ def tradeoff_figure(runs: Sequence[Mapping[str, Any]]) -> Optional[Figure]:
     axes.set_xlabel('base classes, mean IoU [%]', color=INK)
     axes.set_ylabel('new classes, mean IoU [%]', color=INK)
     legend_beside(axes, 'base / new')
-    lines = [*dict.fromkeys(map(caption, runs))]
-    if _draw_levels(axes, runs):
+    lines = list(captions)
+    if base_share is not None:
+        _draw_levels(axes, base_share)
         lines.append('Thin lines: equal mIoU of all classes.')
     title(figure, 'Old against new classes', '\n'.join(lines))
     return figure
 
 
-def _points(
-        runs: Sequence[Mapping[str, Any]]) -> List[Tuple[str, float, float]]:
+def _points(runs: Sequence[Mapping[str, Any]]) -> List[Point]:
     """Name, base and new of the runs that have both."""
     rows = [(name, summary_row(run))
             for name, run in zip(run_names(runs), runs)]
@@ -57,11 +78,8 @@ def _points(
             if row['base'] is not None and row['new'] is not None]
 
 
-def _draw_levels(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> bool:
-    """Lines on which the mean over all classes is the same.
-
-    There are none where the runs have different classes in the means.
-    """
+def _base_share(runs: Sequence[Mapping[str, Any]]) -> Optional[float]:
+    """Share of the base classes among all, None if runs differ in it."""
     groups = {
         tuple(
             len([name for name in run['conventions'][key] if name in iou])
@@ -70,12 +88,16 @@ def _draw_levels(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> bool:
         for iou in [run['steps'][-1]['iou']]
     }
     if len(groups) > 1 or 0 in next(iter(groups)):
-        return False
+        return None
     num_base, num_new = groups.pop()
+    return num_base / (num_base + num_new)
+
+
+def _draw_levels(axes: Axes, base_share: float) -> None:
+    """Lines on which the mean over all classes is the same."""
     _, top = axes.get_xlim()
-    total = num_base + num_new
     for level in np.arange(10, 100, 10):
-        on_x, on_y = level * total / num_base, level * total / num_new
+        on_x, on_y = level / base_share, level / (1 - base_share)
         axes.plot((0, on_x), (on_y, 0), color='#DDDDDD', linewidth=0.8)
         # Written where the line leaves the plot: at the bottom or right.
         at_right = on_y * (1 - top / on_x)
@@ -86,4 +108,3 @@ def _draw_levels(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> bool:
                 textcoords='offset points',
                 size=7,
                 color='#999999')
-    return True

@@ -95,10 +95,21 @@ def test_figures_reach_metafile_and_pages(record):
         '| `mib` | `configs/incremental/voc_15-5_cpu.py` | 15-5 disjoint | '
         '55.00 | 40.00 | 40.00 | - | - | - | - | - | 1.5 | - |')
     assert len(rows) == 2 and page.endswith('Rest\n')
+    assert (root / 'docs/images/voc_15-5_cpu_old_new.png').is_file()
     # The best run comes first, and no row where no run is of the config.
     page = (root / 'REPRODUCIBILITY.md').read_text()
     rows = re.findall(r'^\| `mib`.*$', page, flags=re.M)
     assert len(rows) == 2 and rows[0].startswith('| `mib` lr=1 | 55.00 |')
+
+
+@pytest.mark.parametrize('options, expected', [
+    ('', 'mib'),
+    ('a.0.loss_weight=10.0 train_cfg.max_iters=80 b=[1.5]',
+     'mib loss_weight=10.0 max_iters=80 b=[1.5]'),
+])
+def test_names_in_the_picture(tool, options, expected):
+    model = dict(Metadata=dict(Method='mib', Options=options))
+    assert tool['name_in_picture'](model) == expected
 
 
 def test_a_run_takes_the_place_of_its_older_one(record):
