@@ -23,7 +23,11 @@ from mmseg_incremental.engine.step_config import final_checkpoint
 from mmseg_incremental.errors import DivergedError, IncrementalConfigError
 from mmseg_incremental.evaluation.results_io import write_atomically
 
-COLUMNS = ('base', 'new', 'all', 'all_no_bg')
+COLUMNS = ('base', 'new', 'all', 'all_no_bg', 'hIoU')
+# By the mean of all classes, a model that learns nothing may be the best; the
+# harmonic mean of base and new classes is 0 there.
+CRITERIA = dict(
+    all='mIoU of all classes', hIoU='harmonic mean of base and new classes')
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +52,9 @@ def parse_args() -> argparse.Namespace:
         'the training images (default: it is trained first)')
     args = parse_run_args(parser)
     stem = osp.splitext(osp.basename(args.config))[0]
-    args.work_dir = args.work_dir or f'work_dirs/search_{stem}_{args.option}'
+    if args.work_dir is None:
+        names = ['search', stem, args.method, args.option]
+        args.work_dir = osp.join('work_dirs', '_'.join(filter(None, names)))
     args.values = [parse_value(value) for value in args.values]
     return args
 
@@ -114,7 +120,7 @@ def claim(args: argparse.Namespace) -> str:
                     f'{args.work_dir} holds a search with {key}={held[key]!r},'
                     f' not {search[key]!r}; choose another --work-dir.')
     else:
-        save(path, dict(search=search, best=None, rows=[]))
+        save(path, dict(search=search, best={}, rows=[]))
     return path
 
 
@@ -159,13 +165,16 @@ def keep(path: str, row: dict) -> None:
         content = json.load(file)
     rows = [old for old in content['rows'] if old['value'] != row['value']]
     rows.append(row)
-    finished = [row for row in rows if row['all'] is not None]
-    best = max(finished, key=lambda row: row['all'], default=dict(value=None))
-    save(path, dict(content, best=best['value'], rows=rows))
+    best = {}
+    for name in CRITERIA:
+        finished = [row for row in rows if row[name] is not None]
+        if finished:
+            best[name] = max(finished, key=lambda row: row[name])['value']
+    save(path, dict(content, best=best, rows=rows))
 
 
 def report(path: str) -> None:
-    """Print the table and name the best value."""
+    """Print the table and name the best values."""
     with open(path, encoding='utf-8') as file:
         content = json.load(file)
     option, rows = content['search']['option'], content['rows']
@@ -176,8 +185,9 @@ def report(path: str) -> None:
                             for key in COLUMNS)
         ])
     print(table)
-    print('Best mIoU of all classes on the held-out images: '
-          f'{option}={content["best"]}')
+    for name, value in content['best'].items():
+        print(f'Best {CRITERIA[name]} on the held-out images: '
+              f'{option}={value}')
     print(f'Results: {path}')
 
 

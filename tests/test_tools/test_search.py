@@ -46,7 +46,7 @@ def test_values_start_from_one_base(search, capsys):
     assert found['search']['option'] == OPTION
     assert [row['value'] for row in found['rows']] == [100, 1e6]
     best = max(found['rows'], key=lambda row: row['all'])['value']
-    assert found['best'] == best
+    assert found['best']['all'] == best
     assert f'{OPTION}={best}\n' in capsys.readouterr().out
     runs = [
         json.loads((work_dir / f'{OPTION}={value}/results.json').read_text())
@@ -104,6 +104,27 @@ def test_refused_before_anything_is_trained(search, capsys, tmp_path, argv,
     assert not (tmp_path / 'work').exists()
 
 
+def test_every_method_has_a_folder_of_its_own(monkeypatch):
+    parse = runpy.run_path(str(ROOT / 'tools' / 'search.py'))['parse_args']
+    command = [
+        'tools/search.py', 'a/voc.py', '--option', 'x.y', '--values', '1'
+    ]
+    for method, name in (([], 'search_voc_x.y'), (['--method', 'lwf'],
+                                                  'search_voc_lwf_x.y')):
+        monkeypatch.setattr('sys.argv', command + method)
+        assert parse().work_dir == f'work_dirs/{name}'
+
+
+def test_learning_nothing_is_not_the_best_of_both(tmp_path):
+    keep = runpy.run_path(str(ROOT / 'tools' / 'search.py'))['keep']
+    path = tmp_path / 'search.json'
+    path.write_text(json.dumps(dict(search={}, best={}, rows=[])))
+    keep(str(path), dict(value=1, all=30., hIoU=0.))
+    keep(str(path), dict(value=2, all=25., hIoU=9.))
+    keep(str(path), dict(value=3, all=None, hIoU=None))
+    assert json.loads(path.read_text())['best'] == dict(all=1, hIoU=2)
+
+
 def test_split_of_the_config_stays(search, tmp_path):
     work_dir = search('--steps', '0-1', '--option', OPTION, '--values', '1',
                       '--', 'holdout.fraction=0.5', 'holdout.seed=3')
@@ -123,4 +144,4 @@ def test_value_that_diverges_is_a_row(search, capsys, tmp_path):
     assert [row['value'] for row in found['rows']] == [1e38, 1, 2]
     assert [row['all'] is None
             for row in found['rows']] == [True, False, False]
-    assert found['best'] in (1, 2)
+    assert found['best']['all'] in (1, 2)
