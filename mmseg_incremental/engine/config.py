@@ -1,6 +1,6 @@
 import os.path as osp
 from glob import glob
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -25,9 +25,8 @@ def load_config(path: str,
     Args:
         path (str): Config file, or ``mmseg_incremental::...``.
         method (str, optional): File name of a config in
-            ``_base_/methods``, which replaces the config's method. Defaults
-            to None. The config's own method keeps what the config sets,
-            another one follows ``cfg.part_options``.
+            ``_base_/methods``, which replaces the config's method unless it
+            is the same. Defaults to None, the config's method.
         cfg_options (dict, optional): Dotted keys and values as MMEngine's
             ``DictAction`` gives them. Defaults to None.
         work_dir (str, optional): Directory of the run. Defaults to None:
@@ -49,30 +48,7 @@ def load_config(path: str,
             'tools/train.py runs configs without steps.')
     _check_parts(cfg, path)
     _follow_data_root(cfg)
-    base_method = cfg.get('method', {}).get('name')
-    is_other = method is not None and method != base_method
-    unused = [k for k in cfg_options or {} if k.startswith('part_options')]
-    if unused and not is_other:
-        raise IncrementalConfigError(
-            f'--cfg-options {unused[0]} has no effect on the method of the '
-            "config; set its key under 'method' itself.")
-    if is_other:
-        cfg.method = load_method(method)
-    merge_options(cfg, cfg_options or {})
-    for key in ('scenario', 'method'):
-        if not isinstance(cfg.get(key, {}), dict):
-            raise IncrementalConfigError(
-                f'{key}={cfg[key]!r} is no dict; set its keys, for example '
-                "scenario.task='15-1', and choose a method by --method.")
-    if is_other:
-        apply_part_options(cfg)
-        # The command line has the last word.
-        merge_options(
-            cfg, {
-                key: value
-                for key, value in (cfg_options or {}).items()
-                if key.startswith('method.')
-            })
+    _choose_method(cfg, method, cfg_options or {})
     if amp:
         use_amp(cfg)
     if work_dir is not None:
@@ -83,6 +59,30 @@ def load_config(path: str,
         cfg.work_dir = osp.join('work_dirs', name)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     return cfg
+
+
+def _choose_method(cfg: Config, name: Optional[str],
+                   cfg_options: dict) -> None:
+    """Apply ``--method`` and the options of the command line, in place."""
+    if name is not None and name != cfg.get('method', {}).get('name'):
+        cfg.method = load_method(name)
+    merge_options(cfg, cfg_options)
+    for key in ('scenario', 'method'):
+        if not isinstance(cfg.get(key, {}), dict):
+            raise IncrementalConfigError(
+                f'{key}={cfg[key]!r} is no dict; set its keys, for example '
+                "scenario.task='15-1', and choose a method by --method.")
+    if cfg.get('method') is None:
+        return
+    name = cfg.method.get('name')
+    is_shipped = name in _known_methods()
+    apply_part_options(cfg, load_method(name) if is_shipped else {})
+    # The command line has the last word.
+    merge_options(
+        cfg, {
+            key: value
+            for key, value in cfg_options.items() if key.startswith('method.')
+        })
 
 
 def _check_parts(cfg: Config, path: str) -> None:
@@ -115,15 +115,18 @@ def load_method(name: str) -> dict:
     Raises:
         IncrementalConfigError: If there is no such file.
     """
-    folder = osp.join(configs_root(), '_base_', 'methods')
-    known = sorted(
-        osp.splitext(osp.basename(p))[0]
-        for p in glob(osp.join(folder, '*.py')))
+    known = _known_methods()
     if name not in known:
         raise IncrementalConfigError(
             f'--method {name!r} is unknown{close_match(name, known)}; allowed '
             f'are {", ".join(known)}, the files in configs/_base_/methods.')
-    return _read(osp.join(folder, f'{name}.py')).method
+    return _read(known[name]).method
+
+
+def _known_methods() -> Dict[str, str]:
+    """The files of the shipped methods by name."""
+    paths = glob(osp.join(configs_root(), '_base_', 'methods', '*.py'))
+    return {osp.splitext(osp.basename(p))[0]: p for p in sorted(paths)}
 
 
 def _read(path: str) -> Config:

@@ -3,10 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmseg.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import revert_sync_batchnorm
+from mmseg.apis import init_model
+from mmseg.models import EncoderDecoder
+from mmseg.registry import DATASETS, MODELS
 
 from mmseg_incremental.engine import build_step_cfg, run_steps
-from mmseg_incremental.engine.stock_config import to_stock_model
 
 METHODS = Path(__file__).parents[2] / 'configs' / '_base_' / 'methods'
 NAMES = sorted(path.stem for path in METHODS.glob('*.py'))
@@ -37,15 +41,34 @@ def run(tiny_cfg, tmp_path_factory):
     return run_method
 
 
+def predict(model: EncoderDecoder, cfg: Config) -> list:
+    """Predictions for the validation images."""
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    batch = pseudo_collate([dataset[i] for i in range(4)])
+    with torch.no_grad():
+        return revert_sync_batchnorm(model).eval().test_step(batch)
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_checkpoints_are_plain(run, tiny_cfg, name):
     work_dir = run(name)
     step = 0 if name == 'joint' else 1
-    cfg = build_step_cfg(tiny_cfg(work_dir, name), step)
-    model = MODELS.build(to_stock_model(cfg.model))
-    assert type(model).__name__ == 'EncoderDecoder'
+    folder = work_dir / f'step_{step}'
+    model = init_model(
+        str(folder / 'deploy.py'), str(folder / 'final.pth'), device='cpu')
+    assert type(model) is EncoderDecoder
     model.load_state_dict(state(work_dir, step), strict=True)
     assert all(value.isfinite().all() for value in model.state_dict().values())
+
+    # The sigmoid methods too are read by the argmax of the logits.
+    cfg = build_step_cfg(tiny_cfg(work_dir, name), step)
+    ours = MODELS.build(cfg.model)
+    ours.load_state_dict(state(work_dir, step), strict=True)
+    for mine, stock in zip(predict(ours, cfg), predict(model, cfg)):
+        logits = stock.seg_logits.data
+        assert torch.equal(mine.seg_logits.data, logits)
+        assert torch.equal(mine.pred_sem_seg.data, stock.pred_sem_seg.data)
+        assert torch.equal(stock.pred_sem_seg.data, logits.argmax(0, True))
 
 
 @pytest.mark.parametrize('name', [n for n in NAMES if n != 'joint'])

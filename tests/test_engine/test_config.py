@@ -37,11 +37,34 @@ def test_config_that_inherits_from_the_package(tmp_path):
     assert type(model.distillation[0]).__name__ == 'DistillationLoss'
 
 
-def test_method_of_the_config_keeps_what_the_config_sets():
-    path = 'mmseg_incremental::incremental/voc_15-1.py'
-    assert load_config(path).method.distillation[0].loss_weight == 100
-    same = load_config(path, method='mib')
-    assert same.method.distillation[0].loss_weight == 100
+def test_method_of_the_config_keeps_what_the_config_sets(tmp_path):
+    """What it does not set follows the task, as with another method."""
+    task = "_base_ = 'mmseg_incremental::incremental/voc_15-1.py'\n"
+    loss = "dict(type='UnbiasedDistillationLoss'{})"
+    for written, weight in (('', 100), (', loss_weight=20.0', 20)):
+        text = f'method = dict(distillation=[{loss.format(written)}])\n'
+        path = write(tmp_path / f'{weight}.py', task + text)
+        for method in (None, 'mib'):
+            part, = load_config(path, method=method).method.distillation
+            assert part.loss_weight == weight
+    path = write(tmp_path / 'plain.py', task)
+    for options, weight in (({}, 100), ({
+            'method.distillation.0.loss_weight':
+            10.0
+    }, 10)):
+        part, = load_config(path, cfg_options=options).method.distillation
+        assert part.loss_weight == weight
+
+
+def test_method_with_a_name_of_its_own_follows_too(tmp_path):
+    path = write(
+        tmp_path / 'a.py',
+        "_base_ = 'mmseg_incremental::incremental/ade_100-50.py'\n"
+        'method = dict(_delete_=True, name="mine", '
+        'distillation=[dict(type="LocalPODLoss", logit_factor=0.5)])\n')
+    part, = load_config(path).method.distillation
+    assert part == dict(
+        type='LocalPODLoss', feature_factor=0.001, logit_factor=0.5)
 
 
 @pytest.mark.parametrize('name', ['mib_pod', 'mib_ewc', 'mib_ewf'])
@@ -59,10 +82,17 @@ def test_method_may_keep_its_weights():
     assert part == dict(type='UnbiasedDistillationLoss', loss_weight=10.0)
 
 
-def test_data_set_decides_on_the_factors_of_plop():
+def test_data_set_decides_on_the_factors_of_plop(tmp_path):
     path = 'mmseg_incremental::incremental/ade_100-10.py'
     pod, = load_config(path, method='plop').method.distillation
     assert (pod.feature_factor, pod.logit_factor) == (0.001, 0.00001)
+    # Also where it is the method of the config itself.
+    folder = 'mmseg_incremental::_base_'
+    path = write(
+        tmp_path / 'a.py',
+        f"_base_ = ['{folder}/datasets/ade20k.py', '{folder}/methods/plop.py']"
+        "\nscenario = dict(task='100-10')\n")
+    assert load_config(path).method.distillation == [pod]
 
 
 def test_setting_decides_on_the_factors_of_plop():
@@ -105,9 +135,6 @@ def test_options_of_parts_that_do_not_exist(tmp_path):
     ('plop', {
         'part_options.LocalPODLoss': 3
     }, 'part_options.LocalPODLoss=3 is no dict'),
-    (None, {
-        'part_options.LocalPODLoss.logit_factor': 3
-    }, 'logit_factor has no effect on the method of the config'),
 ])
 def test_options_of_parts_that_cannot_be(method, options, message):
     with pytest.raises(IncrementalConfigError, match=message):
