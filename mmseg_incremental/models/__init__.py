@@ -8,16 +8,17 @@ from .losses import (DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
                      UnbiasedCrossEntropyLoss, UnbiasedDistillationLoss)
 from .segmentor import (IncrementalCascadeEncoderDecoder,
                         IncrementalEncoderDecoder)
-from .weight_fusion import EndpointsWeightFusion
+from .weight_fusion import BaseWeightFusion, EndpointsWeightFusion
 from .weight_regularizers import (BaseWeightRegularizer,
                                   ElasticWeightConsolidation, PathIntegral,
                                   RiemannianWalk, scale_to_one)
 
 __all__ = [
-    'BaseLabelCompleter', 'BaseWeightRegularizer', 'CLASSIFIER_INITS',
-    'CompletedLabels', 'DistillationLoss', 'ElasticWeightConsolidation',
-    'EndpointsWeightFusion', 'EntropyPseudoLabels', 'FeatureDistillationLoss',
-    'GROWABLE_HEADS', 'INCREMENTAL_HEADS', 'IncrementalCascadeEncoderDecoder',
+    'BaseLabelCompleter', 'BaseWeightFusion', 'BaseWeightRegularizer',
+    'CLASSIFIER_INITS', 'CompletedLabels', 'DistillationLoss',
+    'ElasticWeightConsolidation', 'EndpointsWeightFusion',
+    'EntropyPseudoLabels', 'FeatureDistillationLoss', 'GROWABLE_HEADS',
+    'INCREMENTAL_HEADS', 'IncrementalCascadeEncoderDecoder',
     'IncrementalEncoderDecoder', 'IncrementalHeadMixin', 'LocalPODLoss',
     'PathIntegral', 'RiemannianWalk', 'SigmoidCrossEntropyLoss',
     'SigmoidDistillationLoss', 'UnbiasedCrossEntropyLoss',

@@ -6,9 +6,10 @@ import torch
 from mmseg.registry import MODELS
 
 from mmseg_incremental.engine import load_config, run_steps
+from mmseg_incremental.models import CLASSIFIER_INITS
 
 PAGE = 'mmseg_incremental/models/README.md'
-PARTS = {'ConfidentPseudoLabels', 'MeanAbsoluteGradient'}
+PARTS = {'ConfidentPseudoLabels', 'MeanAbsoluteGradient', 'Halfway'}
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def written(tmp_path, read_blocks, monkeypatch):
     sys.modules.pop('my_parts', None)
     for name in PARTS:
         MODELS.module_dict.pop(name, None)
+    CLASSIFIER_INITS.module_dict.pop('mean', None)
 
 
 def test_listed_files_exist(check_listed_files):
@@ -65,6 +67,21 @@ def test_importance(written):
     regularizer.pull_back()
     torch.testing.assert_close(weight.grad,
                                2 * 2. * torch.tensor([-.2, -1., 0.]))
+
+
+def test_new_rows(written):
+    load_parts()
+    weight = torch.tensor([[1., 2.], [3., 6.], [0., 0.], [9., 9.]])
+    bias = torch.tensor([1., 2., 0., 0.])
+    CLASSIFIER_INITS.get('mean')(weight, bias, torch.tensor([2, 3]))
+    assert weight[2:].tolist() == [[2, 4], [2, 4]]
+    assert bias.tolist() == [1, 2, 1.5, 1.5]
+
+
+def test_fused_weights(written):
+    before, after = dict(a=torch.zeros(2)), dict(a=torch.arange(3.))
+    fused = load_parts().Halfway().fuse(before, after, 2, 3)
+    assert fused['a'].tolist() == [0, .5, 2]
 
 
 def load_parts():
