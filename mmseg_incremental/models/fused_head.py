@@ -101,8 +101,8 @@ def fuse(head: nn.Module,
     ``_stack_batch_gt`` without a pixel sampler and one loss, a softmax
     ``CrossEntropyLoss`` or an :class:`UnbiasedCrossEntropyLoss`, and if at
     most one distillation loss with a weight reads logits of label size, that
-    of LwF or MiB. One without a weight is left out, so that the rest is
-    computed as without it.
+    of LwF, at a temperature of 1, or MiB. One without a weight is left out,
+    so that the rest is computed as without it.
 
     Args:
         head (nn.Module): A decode or auxiliary head.
@@ -126,8 +126,7 @@ def fuse(head: nn.Module,
         item for item in losses
         if 'seg_logits' in item.reads and item.loss_weight > 0
     ]
-    if len(weighted) > 1 or any(
-            type(item) not in DISTILLATIONS for item in weighted):
+    if len(weighted) > 1 or not all(map(_is_known, weighted)):
         return None
     is_unbiased = type(loss) is UnbiasedCrossEntropyLoss
     if is_unbiased and weighted and loss.num_old != num_taught:
@@ -147,6 +146,11 @@ def fuses_alone(head: nn.Module) -> bool:
     """
     stock = getattr(type(head), 'loss', None)
     return stock is BaseDecodeHead.loss and fuse(head) is not None
+
+
+def _is_known(loss: BaseDistillationLoss) -> bool:
+    return (type(loss) in DISTILLATIONS
+            and getattr(loss, 'temperature', 1.0) == 1.0)
 
 
 def _is_softmax_entropy(loss: nn.Module, num_classes: int) -> bool:

@@ -87,9 +87,11 @@ def test_losses_of_the_method(step, num_old):
 def test_sigmoid_loss_keeps_the_mean_of_the_head():
     loss = dict(CE, avg_non_ignore=True)
     cfg = config(dict(decode_head=dict(loss_decode=loss)), 'lwf_mc')
-    for step in (0, 1):
+    for step, num_old in ((0, 0), (1, 2)):
         assert build_step_cfg(cfg, step).model.decode_head.loss_decode == dict(
-            type='SigmoidCrossEntropyLoss', avg_non_ignore=True)
+            type='SigmoidCrossEntropyLoss',
+            avg_non_ignore=True,
+            num_old=num_old)
 
 
 @pytest.mark.parametrize('method', ['finetune', 'lwf'])

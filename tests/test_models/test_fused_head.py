@@ -210,6 +210,7 @@ def test_head_with_a_loss_of_its_own(pair, images, data_samples, num_fused):
 @pytest.mark.parametrize('loss, distillation, head', [
     (CE, [KD, UNKD], {}),
     (CE, [BCE_KD], {}),
+    (CE, [dict(KD, temperature=2.0)], {}),
     (BCE, [BCE_KD], {}),
     (dict(CE, use_sigmoid=True), [KD], {}),
     (dict(UNCE, num_old=3), [UNKD], {}),

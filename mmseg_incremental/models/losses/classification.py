@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmseg_incremental.errors import IncrementalConfigError
 from .sigmoid import sigmoid_cross_entropy
 from .unbiased import unbiased_cross_entropy
-from .utils import check_loss_weight, full_precision
+from .utils import check_loss_weight, check_num_old, full_precision
 
 
 class BaseClassificationLoss(nn.Module, metaclass=ABCMeta):
@@ -155,12 +155,7 @@ class UnbiasedCrossEntropyLoss(BaseClassificationLoss):
                  loss_name: str = 'loss_ce',
                  num_old: int = 0) -> None:
         super().__init__(loss_weight, class_weight, loss_name, avg_non_ignore)
-        if (not isinstance(num_old, int) or isinstance(num_old, bool)
-                or num_old < 0):
-            raise IncrementalConfigError(
-                f'num_old of {loss_name!r} is {num_old!r}, but must be an '
-                'integer >= 0; leave it out, the segmentor sets it.')
-        self.num_old = num_old
+        self.num_old = check_num_old(num_old, loss_name)
 
     def compute(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
         """Compute the loss without its weight, see the base class."""
@@ -188,19 +183,37 @@ class SigmoidCrossEntropyLoss(BaseClassificationLoss):
         avg_non_ignore (bool): Whether ignored pixels are left out of the
             mean. Defaults to False, as in the official code.
         loss_name (str): Name of the loss item. Defaults to 'loss_bce'.
+        new_classes_only (bool): Whether the old classes, the background among
+            them, are left out of the sum. With a ``SigmoidDistillationLoss``
+            of weight 1 beside it, this is the loss of the paper, where the
+            teacher stands in the place of the labels of old classes. Defaults
+            to False, as in MiB's official code.
+        num_old (int): Number of old classes, background included. The
+            segmentor sets it at every step. Defaults to 0.
 
     Raises:
         IncrementalConfigError: If ``loss_weight`` is not a finite number
-            >= 0.
+            >= 0 or ``num_old`` is not an integer >= 0.
     """
 
     def __init__(self,
                  loss_weight: float = 1.0,
                  class_weight: Optional[Union[Sequence[float], str]] = None,
                  avg_non_ignore: bool = False,
-                 loss_name: str = 'loss_bce') -> None:
+                 loss_name: str = 'loss_bce',
+                 new_classes_only: bool = False,
+                 num_old: int = 0) -> None:
         super().__init__(loss_weight, class_weight, loss_name, avg_non_ignore)
+        self.new_classes_only = new_classes_only
+        self.num_old = check_num_old(num_old, loss_name)
 
     def compute(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
         """Compute the loss without its weight, see the base class."""
-        return sigmoid_cross_entropy(logits, labels, **kwargs)
+        first_class = self.num_old if self.new_classes_only else 0
+        return sigmoid_cross_entropy(
+            logits, labels, first_class=first_class, **kwargs)
+
+    def extra_repr(self) -> str:
+        """Show what distinguishes this loss when a model is printed."""
+        return (f'{super().extra_repr()}, num_old={self.num_old}, '
+                f'new_classes_only={self.new_classes_only}')

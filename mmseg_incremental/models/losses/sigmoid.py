@@ -13,7 +13,8 @@ def sigmoid_cross_entropy(logits: Tensor,
                           class_weight: Optional[Tensor] = None,
                           pixel_weight: Optional[Tensor] = None,
                           avg_non_ignore: bool = False,
-                          reduction: str = 'mean') -> Tensor:
+                          reduction: str = 'mean',
+                          first_class: int = 0) -> Tensor:
     r"""Binary cross entropy of every class: summed over classes.
 
     The classification loss of `iCaRL <https://arxiv.org/abs/1611.07725>`_ as
@@ -21,7 +22,10 @@ def sigmoid_cross_entropy(logits: Tensor,
     pixels, ignored ones counted as 0, of
 
     .. math::
-        \ell = -\log s_y - \sum_{c \ne y} \log (1 - s_c)
+        \ell = -\sum_{c \ge f} \mathbb{1}[c = y] \log s_c
+        + \mathbb{1}[c \ne y] \log (1 - s_c)
+
+    where f is the first class, 0 in LwF-MC.
 
     Args:
         logits (Tensor): Logits of all seen classes, [B, C, H, W]. Half
@@ -37,6 +41,8 @@ def sigmoid_cross_entropy(logits: Tensor,
             mean. Defaults to False.
         reduction (str): 'mean', or 'none' for the loss of every pixel.
             Defaults to 'mean'.
+        first_class (int): Classes before it are left out of the sum, 0..C.
+            Defaults to 0.
 
     Returns:
         Tensor: A scalar, or [B, H, W] if ``reduction`` is 'none'. It is 0
@@ -53,12 +59,12 @@ def sigmoid_cross_entropy(logits: Tensor,
     logits = full_precision(logits)
     is_ignored = labels == ignore_index
     # BCE(z, y) = softplus(z) - y z: the target needs no one-hot tensor.
-    negative = F.softplus(logits)
+    negative = F.softplus(logits[:, first_class:])
     index = labels.masked_fill(is_ignored, 0).unsqueeze(1)
-    positive = logits.gather(1, index).squeeze(1)
+    positive = logits.gather(1, index).squeeze(1) * (labels >= first_class)
     if class_weight is not None:
         class_weight = class_weight.to(logits)
-        negative = negative * class_weight[:, None, None]
+        negative = negative * class_weight[first_class:, None, None]
         positive = positive * class_weight[index.squeeze(1)]
     loss = (negative.sum(dim=1) - positive) * ~is_ignored
     if pixel_weight is not None:

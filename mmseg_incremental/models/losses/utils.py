@@ -41,6 +41,27 @@ def check_loss_weight(loss_weight: float, loss_name: str) -> float:
     return float(loss_weight)
 
 
+def check_num_old(num_old: int, loss_name: str) -> int:
+    """Refuse what is no number of classes.
+
+    Args:
+        num_old (int): Number of old classes as configured.
+        loss_name (str): Name of the loss item, for the message.
+
+    Returns:
+        int: ``num_old``.
+
+    Raises:
+        IncrementalConfigError: If it is not an integer >= 0.
+    """
+    if (not isinstance(num_old, int) or isinstance(num_old, bool)
+            or num_old < 0):
+        raise IncrementalConfigError(
+            f'num_old of {loss_name!r} is {num_old!r}, but must be an '
+            'integer >= 0; leave it out, the segmentor sets it.')
+    return num_old
+
+
 def check_same_pixels(logits: Tensor, teacher_logits: Tensor) -> None:
     """Refuse logits of student and teacher that do not describe one batch.
 

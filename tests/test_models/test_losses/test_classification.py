@@ -99,11 +99,28 @@ def test_refuses_short_class_weight(cls, logits, labels):
         loss(logits, labels)
 
 
+@pytest.mark.parametrize('new_only, first_class', [(False, 0), (True, 2)])
+def test_old_classes_of_the_sigmoid_loss(logits, labels, new_only,
+                                         first_class):
+    cfg = dict(type='SigmoidCrossEntropyLoss', new_classes_only=new_only)
+    loss = MODELS.build(dict(cfg, num_old=2))
+    assert torch.equal(
+        loss(logits, labels),
+        sigmoid_cross_entropy(logits, labels, first_class=first_class))
+    # At step 0 every class is new.
+    assert torch.equal(
+        MODELS.build(cfg)(logits, labels),
+        sigmoid_cross_entropy(logits, labels))
+    assert f'new_classes_only={new_only}' in repr(loss)
+
+
 @pytest.mark.parametrize('num_old', [-1, 1.5, '1', True])
-def test_refuses_num_old(num_old):
+@pytest.mark.parametrize('cls',
+                         [UnbiasedCrossEntropyLoss, SigmoidCrossEntropyLoss])
+def test_refuses_num_old(cls, num_old):
     with pytest.raises(
             IncrementalConfigError, match=f'is {num_old!r}, .* integer >= 0'):
-        UnbiasedCrossEntropyLoss(num_old=num_old)
+        cls(num_old=num_old)
 
 
 @pytest.mark.parametrize('cls, name', [(UnbiasedCrossEntropyLoss, 'loss_ce'),
@@ -116,8 +133,6 @@ def test_refuses_loss_weight(cls, name):
 def test_refuses_arguments_without_meaning():
     with pytest.raises(TypeError, match='use_sigmoid'):
         UnbiasedCrossEntropyLoss(use_sigmoid=False)
-    with pytest.raises(TypeError, match='num_old'):
-        SigmoidCrossEntropyLoss(num_old=2)
 
 
 @pytest.mark.parametrize('avg_non_ignore', [False, True])

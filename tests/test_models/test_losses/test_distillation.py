@@ -28,15 +28,18 @@ def draw(batch: int,
                            generator=generator)
 
 
-def slow_distillation(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def slow_distillation(logits: Tensor,
+                      teacher_logits: Tensor,
+                      temperature: float = 1.0) -> Tensor:
     num_old = teacher_logits.size(1)
     batch, _, height, width = logits.shape
     total = 0. * logits.sum()
     for b in range(batch):
         for h in range(height):
             for w in range(width):
-                exp = torch.exp(logits[b, :num_old, h, w])
-                exp_teacher = torch.exp(teacher_logits[b, :, h, w])
+                exp = torch.exp(logits[b, :num_old, h, w] / temperature)
+                exp_teacher = torch.exp(teacher_logits[b, :, h, w] /
+                                        temperature)
                 for c in range(num_old):
                     teacher_prob = exp_teacher[c] / exp_teacher.sum()
                     total = total - teacher_prob * torch.log(
@@ -51,19 +54,40 @@ def value_and_grad(function, logits: Tensor, *args) -> tuple:
     return loss.detach(), logits.grad
 
 
+@pytest.mark.parametrize('temperature', [1.0, 2, 0.5])
 @pytest.mark.parametrize('batch, channels, num_old, height, width', SHAPES)
-def test_equals_formula(batch, channels, num_old, height, width):
+def test_equals_formula(batch, channels, num_old, height, width, temperature):
     logits = draw(batch, channels, height, width)
     teacher_logits = draw(batch, num_old, height, width, seed=1)
-    loss, grad = value_and_grad(distillation, logits, teacher_logits)
+    loss, grad = value_and_grad(distillation, logits, teacher_logits,
+                                temperature)
     expected, expected_grad = value_and_grad(slow_distillation, logits,
-                                             teacher_logits)
+                                             teacher_logits, temperature)
     assert loss.shape == () and loss.dtype == torch.float64
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(grad, expected_grad, rtol=1e-9, atol=1e-9)
     assert torch.all(grad[:, num_old:] == 0)
-    assert torch.autograd.gradcheck(lambda z: distillation(z, teacher_logits),
-                                    logits.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda z: distillation(z, teacher_logits, temperature),
+        logits.requires_grad_())
+
+
+def test_temperature():
+    loss = MODELS.build(
+        dict(type='DistillationLoss', temperature=2.0, loss_weight=3.0))
+    student, teacher = (
+        StepOutputs(seg_logits=logits, logits=logits)
+        for logits in (draw(2, 5), draw(2, 3, seed=1)))
+    torch.testing.assert_close(
+        loss(student, teacher),
+        3 * distillation(student.seg_logits, teacher.seg_logits, 2))
+    assert 'temperature=2.0' in repr(loss)
+
+
+@pytest.mark.parametrize('temperature', [0, -1., float('inf'), '2'])
+def test_refuses_temperature(temperature):
+    with pytest.raises(IncrementalConfigError, match='finite number > 0'):
+        DistillationLoss(temperature=temperature)
 
 
 @pytest.mark.parametrize('scale, offset', [(1e4, 0.), (3., 1e4), (3., -1e4)])

@@ -45,14 +45,15 @@ def slow_binary(logit: Tensor, target: float) -> Tensor:
 
 def slow_cross_entropy(logits: Tensor,
                        labels: Tensor,
-                       avg_non_ignore: bool = False) -> Tensor:
+                       avg_non_ignore: bool = False,
+                       first_class: int = 0) -> Tensor:
     total, count = 0. * logits.sum(), 0
     for b, h, w in torch.cartesian_prod(*map(torch.arange, labels.shape)):
         label = int(labels[b, h, w])
         if label == 255:
             continue
         count += 1
-        for c in range(logits.size(1)):
+        for c in range(first_class, logits.size(1)):
             total = total + slow_binary(logits[b, c, h, w], float(c == label))
     return total / max(count if avg_non_ignore else labels.numel(), 1)
 
@@ -94,6 +95,28 @@ def test_cross_entropy_equals_formula(batch, channels, num_old, height, width,
     torch.testing.assert_close(grad, expected_grad, rtol=1e-9, atol=1e-9)
     assert (loss == 0) == (kind == 'all_ignored')
     assert torch.equal(labels, untouched)
+
+
+@pytest.mark.parametrize('kind', ['mixed', 'background', 'some_ignored'])
+@pytest.mark.parametrize('batch, channels, num_old, height, width', SHAPES)
+def test_new_classes_alone(batch, channels, num_old, height, width, kind):
+    """With the teacher for the old ones it is the loss of iCaRL."""
+    logits = draw(batch, channels, height, width)
+    labels = draw_labels(kind, batch, channels, height, width)
+    options = dict(first_class=num_old)
+    loss, grad = value_and_grad(sigmoid_cross_entropy, logits, labels,
+                                **options)
+    expected, expected_grad = value_and_grad(slow_cross_entropy, logits,
+                                             labels, **options)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-9, atol=1e-9)
+    assert torch.all(grad[:, :num_old] == 0)
+    weight = torch.linspace(.5, 2, channels, dtype=torch.float64)
+    parts = [
+        sigmoid_cross_entropy(logits, labels, class_weight=w, **options)
+        for w in (weight, weight * (torch.arange(channels) >= num_old))
+    ]
+    torch.testing.assert_close(*parts)
 
 
 @pytest.mark.parametrize('batch, channels, num_old, height, width', SHAPES)
