@@ -31,7 +31,7 @@ def recording(backbone: nn.Module, heads: Iterable[nn.Module],
     every other backbone are recorded as they are: those of MobileNetV2's
     inverted residuals are linear, those of MiT, Swin and ViT come from a
     normalisation or a residual sum. Where another one ends its stages with an
-    activation (STDC, MobileNetV2's last convolution), it is included.
+    activation, as STDC does, it is included.
 
     Nothing stays behind in the network, so that copies, EMA and checkpoints
     never see a hook.

@@ -1,5 +1,6 @@
 import json
 import math
+from typing import Optional
 
 import pytest
 import torch
@@ -18,19 +19,22 @@ def draw_logits(batch: int,
                 num_old: int,
                 size: int = 8,
                 seed: int = 0,
-                scale: float = 3.) -> Tensor:
+                scale: float = 3.,
+                width: Optional[int] = None) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(
-        (batch, num_old, size, size), dtype=torch.float64, generator=generator)
+    return scale * torch.randn((batch, num_old, size, width or size),
+                               dtype=torch.float64,
+                               generator=generator)
 
 
 def draw_labels(batch: int,
                 num_seen: int,
                 size: int = 8,
-                seed: int = 1) -> Tensor:
+                seed: int = 1,
+                width: Optional[int] = None) -> Tensor:
     """Labels of all seen classes, two in three background, and some void."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (batch, size, size)
+    shape = (batch, size, width or size)
     labels = torch.randint(num_seen, shape, generator=generator)
     labels[torch.rand(shape, generator=generator) < .6] = 0
     labels[:, -1, ::3] = VOID
@@ -149,11 +153,12 @@ def test_bounds_of_entropy(mode):
 
 
 @pytest.mark.parametrize('mode', MODES)
-@pytest.mark.parametrize('num_old, num_seen', [(2, 3), (5, 6), (4, 7)])
-def test_thresholds_and_labels_equal_formula(num_old, num_seen, mode):
+@pytest.mark.parametrize('num_old, num_seen, width', [(2, 3, 8), (5, 6, 5),
+                                                      (4, 7, 11)])
+def test_thresholds_and_labels_equal_formula(num_old, num_seen, width, mode):
     completer = EntropyPseudoLabels(num_seen, mode)
-    batches = [(draw_labels(2, num_seen,
-                            seed=seed), draw_logits(2, num_old, seed=seed))
+    batches = [(draw_labels(2, num_seen, seed=seed, width=width),
+                draw_logits(2, num_old, seed=seed, width=width))
                for seed in range(2)]
     observed(completer, *batches)
     labels, logits = (torch.cat(parts) for parts in zip(*batches))

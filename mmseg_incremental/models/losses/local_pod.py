@@ -111,9 +111,12 @@ def _pool_cells(feature: Tensor, scale: int) -> Tuple[Tensor, Tensor]:
 class LocalPODLoss(BaseDistillationLoss):
     """Local POD over the stages of the backbone, the head and its logits.
 
-    See :func:`local_pod`. The maps are the backbone's stages before their
-    last activation, what the classifier reads, and the logits; of PLOP on
-    ResNet and ASPP these are the six of the official code.
+    See :func:`local_pod`. The maps are the backbone's stages, what the
+    classifier reads, and the logits; of PLOP on ResNet and ASPP these are the
+    six of the official code. The stages of ResNet and its descendants are
+    read before their last activation, as the paper asks for. Those of
+    MobileNetV2, MiT, Swin and ViT end in none; where another backbone's do,
+    it is included.
 
     Args:
         feature_factor (float): Factor of all maps but the logits. Defaults
