@@ -1,18 +1,18 @@
-import multiprocessing
 import runpy
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import pytest
-import torch.distributed as dist
 
 import mmseg_incremental.datasets.class_index as class_index
 from mmseg_incremental.datasets.class_index import class_presence
 from mmseg_incremental.errors import IncrementalConfigError
 
-# fork, so that what a test patches is patched in the children too
-FORK = multiprocessing.get_context('fork')
+_TOGETHER = runpy.run_path(str(Path(__file__).parents[1] / 'together.py'))
+FORK = _TOGETHER['FORK']
+run_together, run_as_ranks = (
+    _TOGETHER[name] for name in ('run_together', 'run_as_ranks'))
 _MASKS = runpy.run_path(str(Path(__file__).with_name('masks_to_index.py')))
 cache_files = _MASKS['cache_files']
 expected_presence = _MASKS['expected_presence']
@@ -92,22 +92,6 @@ def test_masks_of_other_kinds(mask, message, tmp_path):
         class_presence([path])
 
 
-def run_together(target, *args, num_processes=2):
-    """Run ``target(queue, i, *args)`` in several processes, collect what each
-    puts into the queue."""
-    queue = FORK.Queue()
-    processes = [
-        FORK.Process(target=target, args=(queue, i) + args, daemon=True)
-        for i in range(num_processes)
-    ]
-    for process in processes:
-        process.start()
-    results = dict(queue.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(60)
-    return results
-
-
 def scan_at_once(queue, i, start, paths):
     start.wait(60)
     queue.put((i, class_presence(paths, nproc=1)))
@@ -123,9 +107,8 @@ def test_processes_start_together(masks, tmp_path):
     assert file.endswith('.npz')
 
 
-def scan_as_rank(queue, rank, store, paths):
-    dist.init_process_group(
-        'gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+def scan_as_rank(rank, paths):
+    """What the scan gives or complains of, and how many masks it decoded."""
     decoded = []
     imfrombytes = mmcv.imfrombytes
 
@@ -135,18 +118,16 @@ def scan_as_rank(queue, rank, store, paths):
 
     mmcv.imfrombytes = counted
     try:
-        result = class_presence(paths, nproc=1)
+        return class_presence(paths, nproc=1), len(decoded)
     except IncrementalConfigError as e:
-        result = str(e)
-    queue.put((rank, (result, len(decoded))))
-    dist.destroy_process_group()
+        return str(e), len(decoded)
 
 
 def test_rank_0_scans_and_the_others_read(masks, tmp_path):
     paths, arrays = masks
-    results = run_together(scan_as_rank, tmp_path / 'store', paths)
-    assert [results[rank][1] for rank in range(2)] == [8, 0]
-    for presence, _ in results.values():
+    results = run_as_ranks(scan_as_rank, tmp_path / 'store', paths)
+    assert [count for _, count in results] == [8, 0]
+    for presence, _ in results:
         np.testing.assert_array_equal(presence, expected_presence(arrays))
 
 
@@ -154,9 +135,9 @@ def test_rank_without_cache_scans_itself(masks, user_cache, tmp_path):
     paths, arrays = masks
     (tmp_path / 'masks' / '.mmseg_incremental').touch()
     user_cache.parent.touch()
-    results = run_together(scan_as_rank, tmp_path / 'store', paths)
-    assert [results[rank][1] for rank in range(2)] == [8, 8]
-    for presence, _ in results.values():
+    results = run_as_ranks(scan_as_rank, tmp_path / 'store', paths)
+    assert [count for _, count in results] == [8, 8]
+    for presence, _ in results:
         np.testing.assert_array_equal(presence, expected_presence(arrays))
 
 
@@ -164,6 +145,6 @@ def test_error_on_rank_0_stops_every_rank(masks, tmp_path):
     paths, _ = masks
     with open(paths[4], 'wb') as f:
         f.write(b'no image')
-    results = run_together(scan_as_rank, tmp_path / 'store', paths)
-    for message, _ in results.values():
+    results = run_as_ranks(scan_as_rank, tmp_path / 'store', paths)
+    for message, _ in results:
         assert '1 of 8 masks cannot be read' in message

@@ -1,5 +1,7 @@
 import json
 import math
+import runpy
+from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -11,6 +13,7 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseLabelCompleter, EntropyPseudoLabels
 from mmseg_incremental.models.entropy_pseudo_labels import NUM_BINS
 
+TOGETHER = Path(__file__).parents[1] / 'together.py'
 VOID = 255
 MODES = ['official', 'paper']
 
@@ -379,3 +382,20 @@ def test_labels_are_not_completed_before_the_pass():
     with pytest.raises(RuntimeError, match='LabelCompletionHook'):
         EntropyPseudoLabels(num_seen=3).complete(
             torch.zeros(1, 2, 2).long(), torch.zeros(1, 2, 2, 2))
+
+
+def observe_as_rank(rank: int, batches: list) -> list:
+    """Thresholds of a rank that has seen every second batch."""
+    completer = observed(EntropyPseudoLabels(6), *batches[rank::2])
+    return completer.thresholds.tolist()
+
+
+def test_ranks_share_what_they_have_seen(tmp_path):
+    run_as_ranks = runpy.run_path(str(TOGETHER))['run_as_ranks']
+    batches = [(draw_labels(2, 6, seed=i), draw_logits(2, 5, seed=i))
+               for i in range(4)]
+    alone = observed(EntropyPseudoLabels(6), *batches).thresholds.tolist()
+    of_ranks = run_as_ranks(observe_as_rank, tmp_path / 'store', batches)
+    assert of_ranks == [alone, alone]
+    half = observed(EntropyPseudoLabels(6), *batches[::2]).thresholds.tolist()
+    assert half != alone

@@ -1,4 +1,5 @@
 import logging
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from mmseg_incremental.engine.hooks import (StepCheckpointHook,
 from mmseg_incremental.engine.hooks.weight_regularizer_hook import STATE_KEY
 from mmseg_incremental.errors import IncrementalConfigError
 
+TOGETHER = Path(__file__).parents[2] / 'together.py'
 EWC = dict(type='ElasticWeightConsolidation', alpha=1.0, loss_weight=3.0)
 PI = dict(type='PathIntegral', loss_weight=2.0)
 RW = dict(type='RiemannianWalk', interval=2, loss_weight=1.0)
@@ -406,6 +408,60 @@ def test_wrapped_model_has_the_names_of_the_model(tmp_path):
     assert hook.regularizers['ElasticWeightConsolidation'].names == [
         'classifier.weight', 'classifier.bias'
     ]
+
+
+def watch_as_rank(rank, work_dir):
+    """State of all regularizers after a step on every second input."""
+    runner = fake_runner(work_dir)
+    runner.model = nn.parallel.DistributedDataParallel(runner.model)
+    hook = build_hook(EWC, PI, RW)
+    hook.before_train(runner)
+    for index in range(rank, 8, 2):
+        loss = runner.model(Inputs()[index]['inputs'])['loss']
+        runner.optim_wrapper.update_params(loss)
+    hook.after_train(runner)
+    return as_lists(hook)
+
+
+def as_lists(hook):
+    return {
+        name: {
+            key: {
+                param: tensor.tolist()
+                for param, tensor in value.items()
+            }
+            for key, value in regularizer.state_dict().items()
+            if isinstance(value, dict)
+        }
+        for name, regularizer in hook.regularizers.items()
+    }
+
+
+def test_ranks_have_the_same_importance(tmp_path):
+    """That of a single process which sees the inputs of both."""
+    run_as_ranks = runpy.run_path(str(TOGETHER))['run_as_ranks']
+    first, second = run_as_ranks(watch_as_rank, tmp_path / 'store', tmp_path)
+    assert first == second
+    runner, hook = fake_runner(tmp_path), build_hook(EWC, PI, RW)
+    hook.before_train(runner)
+    for index in range(0, 8, 2):
+        losses = [
+            runner.model(Inputs()[i]['inputs'])['loss']
+            for i in (index, index + 1)
+        ]
+        runner.optim_wrapper.update_params(sum(losses) / 2)
+    hook.after_train(runner)
+    alone = as_lists(hook)
+    assert alone.keys() == first.keys() and len(alone) == 3
+    for name, state in alone.items():
+        assert state.keys() == first[name].keys() and state
+        for key, params in state.items():
+            for param, value in params.items():
+                torch.testing.assert_close(
+                    torch.tensor(first[name][key][param]),
+                    torch.tensor(value),
+                    rtol=1e-4,
+                    atol=1e-6)
 
 
 def test_no_penalty_where_the_step_starts(tmp_path):

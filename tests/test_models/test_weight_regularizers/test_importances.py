@@ -184,6 +184,35 @@ def test_importance_is_in_its_range(cfg):
 
 
 @pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
+def test_no_iteration_copies_to_the_cpu(cfg):
+    """Tensors without data cannot be copied."""
+
+    def empty():
+        return {
+            n: torch.empty_like(p, device='meta').requires_grad_()
+            for n, p in draw_params(3).items()
+        }
+
+    params, regularizer = empty(), MODELS.build(cfg)
+    carried = {
+        name: {
+            n: p.detach()
+            for n, p in empty().items()
+        }
+        for name in regularizer.carried
+    }
+    regularizer.start(params, dict(carried, iteration=1), as_anchor(empty()))
+    for _ in range(4):
+        for param in params.values():
+            param.grad = torch.empty_like(param)
+        regularizer.watch()
+        regularizer.pull_back()
+    assert {p.grad.device.type for p in params.values()} == {'meta'}
+    with pytest.raises((NotImplementedError, RuntimeError), match='meta'):
+        float(regularizer.penalty())
+
+
+@pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
 def test_penalty_holds_weights(cfg):
     """Nearer to the step before than without it."""
     params, regularizer = begin(cfg, 0, 3)
