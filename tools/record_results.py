@@ -9,7 +9,8 @@ from mmengine.fileio import dump, load
 
 from mmseg_incremental.engine import build_scenario, load_config
 from mmseg_incremental.engine.cli import exit_on_bad_input
-from mmseg_incremental.engine.metafile import METRICS, model_entry
+from mmseg_incremental.engine.metafile import (METRICS, collection_of,
+                                               model_entry)
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation.report import save_figure
 from mmseg_incremental.evaluation.report_tradeoff import draw_tradeoff
@@ -43,18 +44,6 @@ def address(config: str) -> str:
             f'{config} is no file of this repository; name one of the configs '
             f'in {osp.join(ROOT, "configs", "incremental")}.')
     return path.replace(osp.sep, '/')
-
-
-def collection_of(method: str) -> str:
-    """The folder of a method, or of the one that its name begins with."""
-    words = method.split('_')
-    for count in range(len(words), 0, -1):
-        name = '_'.join(words[:count])
-        if osp.isfile(osp.join(ROOT, 'configs', name, 'README.md')):
-            return name
-    raise IncrementalConfigError(
-        f'method {method!r} has no folder in configs; add '
-        f'configs/{words[0]}/README.md.')
 
 
 def save_entry(entry: dict) -> None:
@@ -178,7 +167,7 @@ def main() -> None:
     entries = []
     for run in args.runs:
         entry = model_entry(args.config, run, args.data)
-        collection = collection_of(entry['Metadata']['Method'])
+        collection = collection_of(entry['Metadata']['Method'], ROOT)
         # Where MMSegmentation's metafiles have it, after the name.
         entries.append({
             'Name': entry['Name'],

@@ -1,3 +1,4 @@
+import logging
 import os.path as osp
 import shutil
 from typing import List, Optional, Sequence
@@ -44,6 +45,7 @@ def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
     checkpoint = read_checkpoint(option, path)
     names = _checked_names(checkpoint, wanted, f'{option} {path}')
     _check_holdout(cfg, checkpoint['meta'], f'{option} {path}')
+    _warn_of_other_loss(cfg, checkpoint['meta'], f'{option} {path}')
     model_cfg = build_step_cfg(cfg, 0).model
     check_fit(model_cfg, checkpoint['state_dict'], f'{option} {path}')
     reordered = names is not None and names != list(wanted)
@@ -127,6 +129,19 @@ def _check_holdout(cfg: Config, meta: dict, what: str) -> None:
             f'{what} was trained with holdout={trained["holdout"]!r}, so it '
             f'has seen images that holdout={dict(cfg.holdout)!r} keeps for '
             'the comparison; train step 0 with this holdout.')
+
+
+def _warn_of_other_loss(cfg: Config, meta: dict, what: str) -> None:
+    """Say so where the method would have trained step 0 in another way."""
+    loss = cfg.get('method', {}).get('base_classification')
+    trained_by = meta.get('incremental', {}).get('method')
+    if loss is None or trained_by == method_name(cfg):
+        return
+    print_log(
+        f'{what} was trained by {trained_by or "another program"}, where '
+        f'{method_name(cfg)} has {loss.type} at step 0 already; leave the '
+        'option out to train step 0 as the method does.',
+        level=logging.WARNING)
 
 
 def _split_of(holdout: Optional[dict]) -> Optional[dict]:

@@ -72,6 +72,29 @@ def model_entry(config: str, work_dir: str, data: str = '') -> Dict[str, Any]:
     }
 
 
+def collection_of(method: str, root: str) -> str:
+    """The folder of a method, or of the one that its name begins with.
+
+    Args:
+        method (str): Name of the method, for example 'mib_ewc'.
+        root (str): Folder that holds ``configs``.
+
+    Returns:
+        str: The folder's name in ``configs``, for example 'mib'.
+
+    Raises:
+        IncrementalConfigError: If there is none.
+    """
+    words = method.split('_')
+    for count in range(len(words), 0, -1):
+        name = '_'.join(words[:count])
+        if osp.isfile(osp.join(root, 'configs', name, 'README.md')):
+            return name
+    raise IncrementalConfigError(
+        f'method {method!r} has no folder in configs; add '
+        f'configs/{words[0]}/README.md.')
+
+
 def _read_run(work_dir: str) -> dict:
     path = osp.join(work_dir, RUN_FILE)
     if not osp.isfile(path):

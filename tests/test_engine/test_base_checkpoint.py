@@ -152,6 +152,26 @@ def test_base_that_does_not_say_what_it_has_seen(cfg, names, state_dict,
     assert 'may have seen the held-out images' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('method, trained_by, is_told', [
+    ('lwf_mc', 'mib', True),
+    ('lwf_mc', None, True),
+    ('lwf_mc', 'lwf_mc', False),
+    ('lwf', 'mib', False),
+])
+def test_base_without_the_loss_of_the_method(cfg, names, state_dict, tmp_path,
+                                             capsys, method, trained_by,
+                                             is_told):
+    meta = dict(dataset_meta=dict(classes=names))
+    if trained_by:
+        meta['incremental'] = dict(method=trained_by)
+    path = str(tmp_path / 'a.pth')
+    torch.save(dict(meta=meta, state_dict=state_dict), path)
+    cfg.method = load_method(method)
+    prepare_base_checkpoint(cfg, path)
+    told = 'has SigmoidCrossEntropyLoss at step 0' in capsys.readouterr().out
+    assert told == is_told
+
+
 def test_weights_alone_are_taken_as_they_are(cfg, names, state_dict, tmp_path,
                                              capsys):
     torch.save(state_dict, tmp_path / 'a.pth')
