@@ -1,17 +1,15 @@
 """Remake the table and the pictures of a run, or compare several runs."""
 import argparse
 import os.path as osp
-import sys
 from typing import Optional, Sequence
 
-from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.engine.cli import exit_on_bad_input
 from mmseg_incremental.evaluation import (load_results, results_table,
                                           step_table)
 from mmseg_incremental.evaluation.report import write_comparison, write_report
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Read the command line."""
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Print the table of one or more runs and draw the '
         'pictures: those of one run, or several runs in one picture')
@@ -25,7 +23,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         metavar='DIR',
         help='folder of the pictures; by default WORK/report for one run and '
         './comparison for several')
-    return parser.parse_args(argv)
+    return parser.parse_args()
 
 
 def report(paths: Sequence[str], out_dir: Optional[str] = None) -> None:
@@ -48,24 +46,11 @@ def report(paths: Sequence[str], out_dir: Optional[str] = None) -> None:
     print('\n'.join(pictures))
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the tool.
-
-    Args:
-        argv (Sequence[str], optional): Arguments. Defaults to None, those of
-            the command line.
-
-    Returns:
-        int: Exit code, 2 for bad input.
-    """
-    args = parse_args(argv)
-    try:
-        report(args.runs, args.out)
-    except IncrementalConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+@exit_on_bad_input
+def main() -> None:
+    args = parse_args()
+    report(args.runs, args.out)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

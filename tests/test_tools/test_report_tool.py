@@ -10,8 +10,15 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'report.py'
 
 
 @pytest.fixture
-def main():
-    return runpy.run_path(str(TOOL))['main']
+def run(monkeypatch):
+    """Run the tool in this process."""
+    main = runpy.run_path(str(TOOL))['main']
+
+    def run(*argv: str) -> None:
+        monkeypatch.setattr('sys.argv', ['tools/report.py', *argv])
+        main()
+
+    return run
 
 
 def save_run(work_dir: Path, method: str) -> str:
@@ -33,17 +40,17 @@ def save_run(work_dir: Path, method: str) -> str:
 
 
 @pytest.mark.parametrize('name', ['', 'results.json'])
-def test_one_run(main, tmp_path, capsys, name):
+def test_one_run(run, tmp_path, capsys, name):
     work_dir = save_run(tmp_path / 'work', 'mib')
-    assert main([str(Path(work_dir) / name)]) == 0
+    run(str(Path(work_dir) / name))
     out = capsys.readouterr().out
     assert 'train images' in out and '| mib ' in out
     assert (tmp_path / 'work' / 'report' / 'iou_matrix.png').is_file()
 
 
-def test_comparison(main, tmp_path, capsys):
+def test_comparison(run, tmp_path, capsys):
     works = [save_run(tmp_path / name, name) for name in ('mib', 'plop')]
-    assert main([*works, '--out', str(tmp_path / 'out')]) == 0
+    run(*works, '--out', str(tmp_path / 'out'))
     out = capsys.readouterr().out
     assert '| mib ' in out and '| plop ' in out
     assert {path.name
@@ -51,8 +58,9 @@ def test_comparison(main, tmp_path, capsys):
             } == {'curves.png', 'base_new.png'}
 
 
-def test_bad_input_is_one_sentence(main, tmp_path, capsys):
-    assert main([str(tmp_path / 'nothing')]) == 2
+def test_bad_input_is_one_sentence(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run(str(tmp_path / 'nothing'))
     err = capsys.readouterr().err
     assert 'nothing does not exist' in err
     assert len(err.splitlines()) == 1
