@@ -7,6 +7,8 @@ from mmengine.structures import PixelData
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
+from mmseg_incremental.scenario import VOID
+
 
 def stack_labels(data_samples: SampleList) -> Tensor:
     """Stack the labels of a batch.
@@ -36,6 +38,22 @@ def with_labels(data_samples: SampleList, labels: Tensor) -> SampleList:
         sample.gt_sem_seg = PixelData(data=label[None])
         completed.append(sample)
     return completed
+
+
+def labelled_share(labels: Tensor, completed: Tensor) -> Tensor:
+    """How much of the background takes part in the classification.
+
+    Args:
+        labels (Tensor): Head indices or 255, [B, H, W].
+        completed (Tensor): What a label completer made of them.
+
+    Returns:
+        Tensor: Percentage of the background pixels that are not ignored, a
+        scalar.
+    """
+    is_background = labels == 0
+    is_labelled = is_background & (completed != VOID)
+    return 100 * is_labelled.sum() / is_background.sum().clamp(min=1)
 
 
 class _PixelWeights:

@@ -10,7 +10,8 @@ from .distiller import upsample
 from .fused_head import fuse, fuses_alone
 from .losses import StepOutputs
 from .network_outputs import Runs, forward_outputs
-from .step_labels import stack_labels, weighted_pixels, with_labels
+from .step_labels import (labelled_share, stack_labels, weighted_pixels,
+                          with_labels)
 from .teacher import precision
 
 
@@ -76,7 +77,9 @@ class TaughtMixin:
 
         Returns:
             dict[str, Tensor]: The losses of the stock segmentor and those of
-            distillation, for example 'decode.loss_unkd'.
+            distillation, for example 'decode.loss_unkd'. With label
+            completion also the percentage of background pixels that take
+            part, 'labelled_background', for the log.
 
         Raises:
             IncrementalConfigError: If a part needs a teacher, but there is
@@ -88,12 +91,13 @@ class TaughtMixin:
         if self.needs_teacher:
             shared, teacher_runs = self._run_teacher(inputs)
         taught = {run.name: outputs for run, outputs in teacher_runs}
-        pixel_weight = None
+        losses, pixel_weight = dict(), None
         if self.label_completion is not None:
+            given, logits = self._labels(data_samples, teacher_runs)
             labels, pixel_weight = self.label_completion.complete(
-                *self._labels(data_samples, teacher_runs))
+                given, logits)
             data_samples = with_labels(data_samples, labels)
-        losses = dict()
+            losses['labelled_background'] = labelled_share(given, labels)
         encoded = shared if self.shares_encoder else None
         _, runs = forward_outputs(self, inputs,
                                   self.distillation.reads | {'logits'},

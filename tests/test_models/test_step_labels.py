@@ -6,7 +6,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_incremental.models.step_labels import (stack_labels,
+from mmseg_incremental.models.step_labels import (labelled_share, stack_labels,
                                                   weighted_pixels, with_labels)
 
 
@@ -102,3 +102,13 @@ def test_sampler_is_back_after_an_error():
             assert head.sampler is not sampler
             raise ZeroDivisionError
     assert head.sampler is sampler
+
+
+@pytest.mark.parametrize('labels, completed, share', [
+    ([0, 0, 0, 0, 3, 255], [1, 0, 255, 2, 3, 255], 75),
+    ([0, 0, 3], [255, 255, 3], 0),
+    ([3, 255], [3, 255], 0),
+])
+def test_labelled_share(labels, completed, share):
+    labels, completed = torch.tensor([[labels]]), torch.tensor([[completed]])
+    assert labelled_share(labels, completed).item() == share
