@@ -141,7 +141,8 @@ def draw_pictures() -> None:
             figures = result['Metrics']
             points.append(
                 (name_in_picture(model), figures['base'], figures['new']))
-            lines[f'{result["Dataset"]}, {data["Training Data"]}.'] = None
+            task = result['Dataset'].partition(' ')[2]
+            lines[f'{data["Training Data"]}, {task}.'] = None
         cfg = load_config(f'mmseg_incremental::incremental/{stem}.py')
         scenario = build_scenario(cfg)
         share = len(scenario.seen(0)) / (scenario.num_classes + 1)

@@ -52,7 +52,10 @@ def draw_tradeoff(points: Sequence[Point],
             new,
             MARKERS[i // len(COLORS) % len(MARKERS)],
             color=COLORS[i % len(COLORS)],
+            # Hollow, so that points upon each other are seen.
+            fillstyle='none',
             markersize=8,
+            markeredgewidth=2,
             clip_on=False,
             zorder=3,
             label=f'{name}: {base:.1f} / {new:.1f}')
