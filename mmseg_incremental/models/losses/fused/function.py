@@ -1,5 +1,5 @@
 """The autograd function that goes over a batch band by band."""
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Iterator, NamedTuple, Optional, Tuple
 
 import torch
@@ -126,15 +126,15 @@ def _score(logits: Tensor, batch: FusedBatch,
     is_highest = torch.empty_like(batch.labels, dtype=torch.bool)
     losses = like.new_zeros(2)
     space = Workspace(like)
-    for band in cut_into_bands(logits, size):
-        with full_precision_of_products(logits.device.type):
+    with full_precision_of_products(logits.device.type):
+        for band in cut_into_bands(logits, size):
             *values, highest, band_gradient = _score_band(
                 student, teacher, space, band, batch, needs_gradient)
             if needs_gradient:
                 student.pull_back(band, band_gradient, gradient)
-        losses += torch.stack(values)
-        band.of(is_highest).copy_(
-            highest & (band.of(batch.labels) != batch.ignore_index))
+            losses += torch.stack(values)
+            band.of(is_highest).copy_(
+                highest & (band.of(batch.labels) != batch.ignore_index))
     return losses, is_highest, gradient
 
 
@@ -150,7 +150,8 @@ def _score_band(
     groups = batch.objective.groups[:1 if teacher is None else 3]
     if grouped.vanishes(*groups):
         return score_exactly(
-            student.read(band), teacher and teacher.read(band), band_batch)
+            student.read(band), teacher and teacher.read(band), band_batch,
+            needs_gradient)
     scores = BandScores(grouped, band_batch, teacher and teacher.read(band))
     gradient = scores.gradient() if needs_gradient else None
     return (scores.cross_entropy, scores.distillation, scores.is_highest,
@@ -161,18 +162,27 @@ def _score_band(
 def full_precision_of_products(device: str) -> Iterator[None]:
     """Interpolate as exactly as ``torch.nn.functional.interpolate``.
 
-    Autocasting and ``torch.set_float32_matmul_precision`` would round the
-    logits themselves.
+    Autocasting and what a user sets for the speed of products, by
+    ``torch.set_float32_matmul_precision`` or by ``fp32_precision`` of a
+    backend, would round the logits themselves.
 
     Args:
         device (str): Type of the device.
     """
-    chosen = torch.get_float32_matmul_precision()
-    if chosen != 'highest':
-        torch.set_float32_matmul_precision('highest')
-    try:
-        with torch.autocast(device, enabled=False):
-            yield
-    finally:
-        if chosen != 'highest':
-            torch.set_float32_matmul_precision(chosen)
+    with ExitStack() as stack:
+        backends = [
+            backend for backend in (torch.backends.cuda.matmul,
+                                    torch.backends.mkldnn.matmul)
+            if hasattr(backend, 'fp32_precision')
+        ]
+        for backend in backends:
+            stack.callback(setattr, backend, 'fp32_precision',
+                           backend.fp32_precision)
+            backend.fp32_precision = 'ieee'
+        if not backends:
+            # PyTorch before 2.9.
+            stack.callback(torch.set_float32_matmul_precision,
+                           torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision('highest')
+        stack.enter_context(torch.autocast(device, enabled=False))
+        yield

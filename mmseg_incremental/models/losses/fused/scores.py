@@ -107,33 +107,40 @@ class BandScores:
         self._pulls[groups] = value if known is None else known + value
 
 
-@torch.enable_grad()
-def score_exactly(logits: Tensor, teacher_logits: Optional[Tensor],
-                  batch: BandBatch) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def score_exactly(
+        logits: Tensor, teacher_logits: Optional[Tensor], batch: BandBatch,
+        needs_gradient: bool
+) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
     """Score a band by the readable losses, in which no group vanishes.
 
     Args:
         logits (Tensor): The student's band, [rows, C, W].
         teacher_logits (Tensor, optional): The teacher's, [rows, O, W].
         batch (BandBatch): What it is scored by.
+        needs_gradient (bool): Whether the gradient is wanted.
 
     Returns:
         tuple: The sums of both losses, where no logit is above that of the
-        label, and the gradient, [rows, C, W].
+        label, and the gradient, [rows, C, W], or None.
     """
     labels, weight, teacher_weight, num_old, objective = batch
-    logits = logits.detach().unsqueeze(2).requires_grad_()
+    logits = logits.detach().unsqueeze(2).requires_grad_(needs_gradient)
     labels = labels.unsqueeze(1)
-    loss = unbiased_cross_entropy(
-        logits, labels, objective.num_covered(num_old), reduction='none')
-    cross_entropy = (loss * weight.unsqueeze(1)).sum()
-    distillation = logits.new_zeros(())
-    if teacher_logits is not None:
-        scale = teacher_weight * num_old * labels.numel()
-        distillation = scale * objective.distillation(
-            logits, teacher_logits.unsqueeze(2))
-    gradient, = torch.autograd.grad(cross_entropy + distillation, logits)
+    with torch.set_grad_enabled(needs_gradient):
+        loss = unbiased_cross_entropy(
+            logits, labels, objective.num_covered(num_old), reduction='none')
+        cross_entropy = (loss * weight.unsqueeze(1)).sum()
+        distillation = logits.new_zeros(())
+        if teacher_logits is not None:
+            scale = teacher_weight * num_old * labels.numel()
+            distillation = scale * objective.distillation(
+                logits, teacher_logits.unsqueeze(2))
+        total = cross_entropy + distillation
+    gradient = None
+    if needs_gradient:
+        gradient, = torch.autograd.grad(total, logits)
+        gradient = gradient.squeeze(2)
     label_logit = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
     is_highest = label_logit == logits.amax(dim=1)
     return (cross_entropy.detach(), distillation.detach(),
-            is_highest.squeeze(1), gradient.squeeze(2))
+            is_highest.squeeze(1), gradient)

@@ -209,20 +209,45 @@ def test_scaled_loss_of_half_precision():
     assert_equal((losses, gradient.float()), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.fixture
-def rough_products():
+BACKENDS = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+
+
+@pytest.fixture(params=['all', 'cuda', 'mkldnn'])
+def rough_products(request):
     """What a user may set for the speed of the network."""
-    torch.set_float32_matmul_precision('medium')
+    if request.param == 'all':
+        torch.set_float32_matmul_precision('medium')
+    elif not hasattr(BACKENDS[0], 'fp32_precision'):
+        pytest.skip('this PyTorch has no precision of a backend')
+    else:
+        backend = getattr(torch.backends, request.param).matmul
+        rough = 'tf32' if request.param == 'cuda' else 'bf16'
+        backend.fp32_precision = rough
     yield
+    for backend in BACKENDS:
+        if hasattr(backend, 'fp32_precision'):
+            backend.fp32_precision = 'ieee'
     torch.set_float32_matmul_precision('highest')
 
 
 def test_rough_products_do_not_round_the_logits(rough_products):
     batch = draw_batch(*SHAPES[1], dtype=torch.float32)
+    before = [getattr(b, 'fp32_precision', None) for b in BACKENDS]
     assert_equal(
         value_and_grad(fused_unbiased_loss, *batch),
         value_and_grad(readable, *batch))
-    assert torch.get_float32_matmul_precision() == 'medium'
+    assert before == [getattr(b, 'fp32_precision', None) for b in BACKENDS]
+
+
+@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize('scale', [1., 1e4])
+def test_without_gradient(mode, scale):
+    """Also where the readable losses take over."""
+    logits, labels, teacher_logits = draw_batch(*SHAPES[1], scale=scale)
+    with mode():
+        losses = fused_unbiased_loss(logits, labels, teacher_logits)
+        expected = readable(logits, labels, teacher_logits)
+    torch.testing.assert_close(tuple(losses), tuple(expected))
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
