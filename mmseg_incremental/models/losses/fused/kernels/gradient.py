@@ -109,5 +109,7 @@ def pull_gradient(gradient, student, teacher, targets, maps, scale, first_row,
         pulled += tl.where(is_below, 1. - down, down) * slope
     out = gradient + image * student.num_channels * (
         student.height * targets.width) + sample * targets.width
-    planes = (channels * (student.height * targets.width))[:, None]
+    # With many classes a map as wide as the labels outgrows 32 bits.
+    planes = channels.to(tl.int64) * (student.height * targets.width)
+    planes = planes[:, None]
     tl.store(out + (planes + columns[None, :]), pulled, mask)
