@@ -64,7 +64,7 @@ class EntropyPseudoLabels(BaseLabelCompleter):
             raise IncrementalConfigError(
                 f'EntropyPseudoLabels.mode={mode!r} is unknown; allowed are '
                 f'{", ".join(NUM_BINS)}.')
-        if not isinstance(min_threshold, Real) or min_threshold < 0:
+        if not isinstance(min_threshold, Real) or not min_threshold >= 0:
             raise IncrementalConfigError(
                 f'EntropyPseudoLabels.min_threshold={min_threshold!r} is no '
                 'entropy; set it to a number from 0 on.')
@@ -140,6 +140,8 @@ class EntropyPseudoLabels(BaseLabelCompleter):
                 'LabelCompletionHook to custom_hooks.')
         prob = full_precision(teacher_logits).softmax(dim=1)
         prediction = prob.argmax(dim=1)
+        # Copied to the device once.
+        self.thresholds = self.thresholds.to(prob.device)
         thresholds = self.thresholds.clamp(min=self.min_threshold)
         threshold = thresholds.to(prob)[prediction]
         is_old = labels < prob.size(1)
@@ -181,5 +183,8 @@ def _median_of_the_official_code(counts: list) -> float:
         if total <= half <= total + count:
             break
         total += index
+    if not count and half == total:
+        # As in the official code, and no entropy is below it.
+        return math.nan
     # An empty bin would divide by zero, which the official code does.
     return (index + (half - total) / max(count, 1)) / len(counts)

@@ -77,6 +77,8 @@ def slow_official_median(counts: list) -> float:
         return 0.
     for index, count in enumerate(counts):
         if running <= half <= running + count:
+            if count == 0:
+                return math.nan  # 0 / 0, and nothing is below it.
             return (index + (half - running) / count) / len(counts)
         running += index
     # It divides by the last bin, which is empty.
@@ -199,6 +201,10 @@ def test_thresholds_and_labels_equal_formula(num_old, num_seen, width, mode):
         [40, 60, 100],
         [2, 3, 1],
         [1, 1, 1, 30],
+        # The sum meets the half at an empty bin.
+        [8, 6, 6],
+        [5, 4, 3],
+        [4, 4, 4],
         # The sum never meets the half, and runs away below or beyond it.
         [1] * 10,
         [50000, 60000, 90000],
@@ -213,7 +219,14 @@ def test_median(start, mode):
     completer.finish()
     expected = SLOW_MEDIAN[mode](counts)
     threshold = completer.thresholds[0].item()
-    if math.isfinite(expected):
+    if math.isnan(expected):
+        assert math.isnan(threshold)
+        completer.thresholds[:] = threshold
+        labels = completer.complete(draw_labels(1, 3), draw_logits(1, 2))[0]
+        assert set(labels.unique().tolist()) <= {2, VOID}
+        assert math.isnan(
+            json.loads(json.dumps(completer.state_dict()))['thresholds'][0])
+    elif math.isfinite(expected):
         assert threshold == pytest.approx(expected, rel=1e-6)
     else:
         # All pixels are accepted or none, as with an infinite threshold.
@@ -372,7 +385,7 @@ def test_base_class():
             call()
 
 
-@pytest.mark.parametrize('value', [-0.1, 'x', None])
+@pytest.mark.parametrize('value', [-0.1, 'x', None, math.nan])
 def test_threshold_out_of_range(value):
     with pytest.raises(IncrementalConfigError, match='min_threshold='):
         EntropyPseudoLabels(num_seen=3, min_threshold=value)

@@ -26,7 +26,7 @@ class WeightRegularizerHook(Hook):
     """Let regularizers watch the weights from step 0 on, and hold them.
 
     They act when the optimizer is about to use the gradients, which are
-    complete then: unscaled, summed over accumulated batches and over ranks.
+    complete then: unscaled, averaged over accumulated batches and ranks.
     At the end of a step what the next one needs is written to
     ``importance.pth`` beside the step's checkpoint, in which it is not.
 

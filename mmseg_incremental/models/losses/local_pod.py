@@ -8,7 +8,7 @@ from torch import Tensor
 from mmseg_incremental.errors import IncrementalConfigError
 from .distillation import BaseDistillationLoss
 from .outputs import StepOutputs
-from .utils import check_same_pixels, full_precision
+from .utils import check_factor, check_same_pixels, full_precision
 
 SCALES = (1, 2, 4)
 
@@ -129,7 +129,8 @@ class LocalPODLoss(BaseDistillationLoss):
         loss_name (str): Name of the loss item. Defaults to 'loss_pod'.
 
     Raises:
-        IncrementalConfigError: If a scale is not a positive integer.
+        IncrementalConfigError: If a factor or ``loss_weight`` is not a finite
+            number >= 0 or a scale is not a positive integer.
     """
 
     reads = ('stages', 'embedding', 'logits')
@@ -146,8 +147,10 @@ class LocalPODLoss(BaseDistillationLoss):
             raise IncrementalConfigError(
                 f'scales of {loss_name!r} is {scales!r}, but must list '
                 'positive integers, as (1, 2, 4).')
-        self.feature_factor = feature_factor
-        self.logit_factor = logit_factor
+        self.feature_factor = check_factor('feature_factor', feature_factor,
+                                           loss_name)
+        self.logit_factor = check_factor('logit_factor', logit_factor,
+                                         loss_name)
         self.scales = tuple(scales)
 
     def forward(self, student: StepOutputs, teacher: StepOutputs) -> Tensor:

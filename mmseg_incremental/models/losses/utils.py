@@ -33,12 +33,29 @@ def check_loss_weight(loss_weight: float, loss_name: str) -> float:
     Raises:
         IncrementalConfigError: If it is not a finite number >= 0.
     """
-    if (not isinstance(loss_weight, Real) or isinstance(loss_weight, bool)
-            or not math.isfinite(loss_weight) or loss_weight < 0):
+    return check_factor('loss_weight', loss_weight, loss_name)
+
+
+def check_factor(key: str, value: float, loss_name: str) -> float:
+    """Refuse what cannot scale a loss or a part of it.
+
+    Args:
+        key (str): The argument, for the message.
+        value (float): The factor as configured.
+        loss_name (str): Name of the loss item, for the message.
+
+    Returns:
+        float: ``value``.
+
+    Raises:
+        IncrementalConfigError: If it is not a finite number >= 0.
+    """
+    if (not isinstance(value, Real) or isinstance(value, bool)
+            or not math.isfinite(value) or value < 0):
         raise IncrementalConfigError(
-            f'loss_weight of {loss_name!r} is {loss_weight!r}, but must be a '
+            f'{key} of {loss_name!r} is {value!r}, but must be a '
             'finite number >= 0; correct it in the loss config.')
-    return float(loss_weight)
+    return float(value)
 
 
 def check_num_old(num_old: int, loss_name: str) -> int:

@@ -1,3 +1,5 @@
+import math
+from numbers import Real
 from typing import Any, Dict, List
 
 import torch
@@ -20,7 +22,7 @@ class PathIntegral(BaseWeightRegularizer):
     .. math::
         \omega = \sum_k g_k (\theta_{k-1} - \theta_k), \quad
         \Omega = \sum_{steps} \max\left(0, \frac{\omega}{
-        (\theta - \theta^*)^2 + 10^{-20}}\right)
+        (\theta - \theta^*)^2 + \xi}\right)
 
     - ``mode='official'`` pairs a gradient with the change that came before
       it, as written above, which is what MiB's code does.
@@ -31,9 +33,13 @@ class PathIntegral(BaseWeightRegularizer):
         mode (str): 'official' or 'paper'. Defaults to 'official'.
         loss_weight (float): Weight of the penalty. Defaults to 500.0, that of
             MiB's official code.
+        damping (float): xi > 0. Defaults to 1e-20, as in MiB's official code,
+            with which weights that hardly move are the most important ones by
+            far; the paper chooses a larger one for each of its tasks.
 
     Raises:
-        IncrementalConfigError: If ``mode`` is unknown.
+        IncrementalConfigError: If ``mode`` is unknown or ``damping`` no
+            finite number > 0.
     """
 
     buffers = dict(omega=0.0, path=0.0, previous=0.0, origin=0.0)
@@ -41,13 +47,19 @@ class PathIntegral(BaseWeightRegularizer):
 
     def __init__(self,
                  mode: str = 'official',
-                 loss_weight: float = 500.0) -> None:
+                 loss_weight: float = 500.0,
+                 damping: float = 1e-20) -> None:
         super().__init__(loss_weight)
         if mode not in ('official', 'paper'):
             raise IncrementalConfigError(
                 f"PathIntegral.mode={mode!r} is unknown; allowed are "
                 "'official' and 'paper'.")
+        if not isinstance(damping, Real) or not 0 < damping < math.inf:
+            raise IncrementalConfigError(
+                f'PathIntegral.damping={damping!r} is no finite number > 0; '
+                'leave it out for that of the official code.')
         self.mode = mode
+        self.damping = damping
         if mode == 'paper':
             self.buffers = dict(self.buffers, gradient=0.0)
 
@@ -74,7 +86,7 @@ class PathIntegral(BaseWeightRegularizer):
         change = torch._foreach_sub(self.params, self.state['origin'])
         for omega, path, delta in zip(self.state['omega'], self.state['path'],
                                       change):
-            omega += (path / (delta.square() + 1e-20)).clamp_(min=0)
+            omega += (path / (delta.square() + self.damping)).clamp_(min=0)
 
     def importance(self, state: Dict[str, List[Tensor]]) -> List[Tensor]:
         """The sum over the steps, scaled."""

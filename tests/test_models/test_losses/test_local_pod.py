@@ -248,3 +248,11 @@ def test_module():
 def test_refuses_scales(scales):
     with pytest.raises(IncrementalConfigError, match='positive integers'):
         LocalPODLoss(scales=scales)
+
+
+@pytest.mark.parametrize('key', ['feature_factor', 'logit_factor'])
+@pytest.mark.parametrize('value', ['0.01', -1.0, float('nan'), True])
+def test_refuses_factors(key, value):
+    with pytest.raises(
+            IncrementalConfigError, match=f"{key} of 'loss_pod' is .* >= 0"):
+        LocalPODLoss(**{key: value})

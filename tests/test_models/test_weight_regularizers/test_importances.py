@@ -20,7 +20,7 @@ draw_params, loss_of = _SMALL['draw_params'], _SMALL['loss_of']
 CONFIGS = [
     dict(type='ElasticWeightConsolidation', alpha=.7, loss_weight=5.),
     dict(type='PathIntegral', mode='official', loss_weight=5.),
-    dict(type='PathIntegral', mode='paper', loss_weight=5.),
+    dict(type='PathIntegral', mode='paper', damping=1e-3, loss_weight=5.),
     dict(type='RiemannianWalk', alpha=.8, interval=3, loss_weight=5.),
 ]
 IDS = ['ewc', 'pi-official', 'pi-paper', 'rw']
@@ -80,7 +80,8 @@ def slow_fisher(grads: list, start: np.ndarray, alpha: float) -> list:
     return fishers
 
 
-def slow_path(thetas: list, grads: list, mode: str) -> np.ndarray:
+def slow_path(thetas: list, grads: list, mode: str,
+              damping: float) -> np.ndarray:
     path = np.zeros(thetas[0].shape)
     for k, grad in enumerate(grads):
         if mode == 'paper':
@@ -88,7 +89,7 @@ def slow_path(thetas: list, grads: list, mode: str) -> np.ndarray:
         elif k > 0:
             path = path + grad * (thetas[k - 1] - thetas[k])
     change = (thetas[-1] - thetas[0])**2
-    return np.maximum(0, path / (change + 1e-20))
+    return np.maximum(0, path / (change + damping))
 
 
 def slow_score(thetas: list, grads: list, fishers: list,
@@ -108,7 +109,8 @@ def slow_step(cfg: dict, history: list, name: str, before: dict) -> tuple:
     grads = [grad[name] for _, grad in history[:-1]]
     if cfg['type'] == 'PathIntegral':
         omega = padded(before.get('omega'), thetas[0], 0.)
-        omega = omega + slow_path(thetas, grads, cfg['mode'])
+        omega = omega + slow_path(thetas, grads, cfg['mode'],
+                                  cfg.get('damping', 1e-20))
         return dict(omega=omega), slow_scale(omega)
     start = padded(before.get('fisher'), thetas[0], 1.)
     fishers = slow_fisher(grads, start, cfg['alpha'])
@@ -301,6 +303,7 @@ def test_refuses_mode():
 
 @pytest.mark.parametrize('cfg, message', [
     (dict(type='RiemannianWalk', interval=0), 'interval=0 is no number'),
+    (dict(type='PathIntegral', damping=0), 'damping=0 is no finite number'),
     (dict(type='RiemannianWalk', alpha=2), 'RiemannianWalk.alpha=2 is no'),
     (dict(type='ElasticWeightConsolidation', alpha='x'), "alpha='x' is no"),
 ])
