@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from ..losses.utils import check_loss_weight
-from .tensors import is_part, pad
+from .tensors import count_rows, is_part, pad, scale_to_one
 
 # One tensor a parameter, by the name of the parameter.
 NamedTensors = Dict[str, Tensor]
@@ -20,9 +20,9 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         \ell = \lambda \sum_i \Omega_i (\theta_i - \theta^*_i)^2
 
     with :math:`\theta^*` the weights that the step starts from. Each
-    importance :math:`\Omega` is scaled to [0, 1] tensor by tensor, as in MiB's
-    official code, where each step's part of the classifier is a tensor of its
-    own; here the whole classifier is one. The gradient is added to that of the
+    importance :math:`\Omega` is scaled to [0, 1] tensor by tensor, and in the
+    classifier step by step, since each step's classifier is a tensor of its
+    own in MiB's official code. The gradient is added to that of the
     losses right before the optimizer uses it: it costs no backward, and is the
     same under mixed precision, with accumulated gradients and on every rank.
     Gradient clipping comes before: it does not see the penalty, and what is
@@ -57,6 +57,8 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         self.names: List[str] = []
         self.state: Dict[str, List[Tensor]] = {}
         self.num_old: List[int] = []
+        # Rows that each step has brought, of every parameter.
+        self.parts: List[List[int]] = []
         self.omega: Optional[List[Tensor]] = None
         self.anchor: Optional[List[Tensor]] = None
 
@@ -71,7 +73,7 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
 
     @abstractmethod
     def importance(self, state: Dict[str, List[Tensor]]) -> List[Tensor]:
-        """Importance of the weights at the end of a step, before scaling.
+        """Importance of the weights at the end of a step, by :meth:`scaled`.
 
         Args:
             state (dict[str, list[Tensor]]): The buffers that are carried.
@@ -79,6 +81,17 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         Returns:
             list[Tensor]: One tensor a parameter.
         """
+
+    def scaled(self, tensors: List[Tensor]) -> List[Tensor]:
+        """Scale to [0, 1], what each step has brought on its own.
+
+        Args:
+            tensors (list[Tensor]): A buffer that is carried.
+
+        Returns:
+            list[Tensor]: New tensors.
+        """
+        return scale_to_one(tensors, self.parts)
 
     def finish(self) -> None:
         """Bring the carried buffers up to date at the end of a step."""
@@ -108,6 +121,7 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             for name, value in self.buffers.items()
         }
         self.num_old = [0] * len(self.params)
+        self.parts = [count_rows(p) for p in self.params]
         self.omega = self.anchor = None
         if carried is None or anchor is None:
             return
@@ -117,12 +131,20 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         }
         for name, tensors in old.items():
             self.state[name] = pad(tensors, self.state[name])
-            # A scalar counts as a row.
-            self.num_old = [len(t) if t.dim() else 1 for t in tensors]
+            self.num_old = [sum(count_rows(t)) for t in tensors]
+        known = carried.get('parts', {})
+        self.parts = [
+            known[name].tolist() if name in known else [rows]
+            for name, rows in zip(self.names, self.num_old)
+        ]
         # Rows of new classes have no importance yet.
         zeros = [torch.zeros_like(p) for p in self.params]
         self.omega = pad(self.importance(old), zeros)
         self.anchor = pad(self._in_order(anchor), self.params)
+        for sizes, param in zip(self.parts, self.params):
+            new_rows = sum(count_rows(param)) - sum(sizes)
+            if new_rows:
+                sizes.append(new_rows)
 
     @torch.no_grad()
     def watch(self) -> None:
@@ -174,7 +196,8 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             for name, tensors in self.state.items()
             if name in self.carried or not carried_only
         }
-        return dict(buffers, iteration=self.iteration)
+        parts = dict(zip(self.names, map(torch.tensor, self.parts)))
+        return dict(buffers, iteration=self.iteration, parts=parts)
 
     @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:

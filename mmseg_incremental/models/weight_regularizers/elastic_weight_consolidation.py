@@ -7,7 +7,6 @@ from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from .base import BaseWeightRegularizer
-from .tensors import scale_to_one
 
 
 @MODELS.register_module()
@@ -52,4 +51,4 @@ class ElasticWeightConsolidation(BaseWeightRegularizer):
 
     def importance(self, state: Dict[str, List[Tensor]]) -> List[Tensor]:
         """The Fisher information, scaled."""
-        return scale_to_one(state['fisher'])
+        return self.scaled(state['fisher'])

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from .base import BaseWeightRegularizer
-from .tensors import scale_to_one
 
 
 @MODELS.register_module()
@@ -90,7 +89,7 @@ class PathIntegral(BaseWeightRegularizer):
 
     def importance(self, state: Dict[str, List[Tensor]]) -> List[Tensor]:
         """The sum over the steps, scaled."""
-        return scale_to_one(state['omega'])
+        return self.scaled(state['omega'])
 
     def _move(self, grads: List[Tensor]) -> None:
         previous = self.state['previous']

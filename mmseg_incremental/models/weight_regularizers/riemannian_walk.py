@@ -6,7 +6,6 @@ from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from .elastic_weight_consolidation import ElasticWeightConsolidation
-from .tensors import scale_to_one
 
 
 @MODELS.register_module()
@@ -81,4 +80,4 @@ class RiemannianWalk(ElasticWeightConsolidation):
     def importance(self, state: Dict[str, List[Tensor]]) -> List[Tensor]:
         """The sum of Fisher information and score, each scaled."""
         return torch._foreach_add(super().importance(state),
-                                  scale_to_one(state['score']))
+                                  self.scaled(state['score']))

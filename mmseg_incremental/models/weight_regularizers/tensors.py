@@ -1,6 +1,7 @@
 """Tensors of parameters, whose first dimension grows with the classes."""
-from typing import List
+from typing import List, Optional
 
+import torch
 from torch import Tensor
 
 
@@ -36,20 +37,36 @@ def pad(old: List[Tensor], new: List[Tensor]) -> List[Tensor]:
     return padded
 
 
-def scale_to_one(tensors: List[Tensor]) -> List[Tensor]:
-    """Scale each tensor linearly to [0, 1].
+def scale_to_one(tensors: List[Tensor],
+                 parts: Optional[List[List[int]]] = None) -> List[Tensor]:
+    """Scale each tensor, or each part of it, linearly to [0, 1].
 
-    As in MiB's official code, a tensor whose values lie within about 1e-8
-    has next to no importance; a constant one has none.
+    As in MiB's official code, a part whose values lie within about 1e-8 has
+    next to no importance; a constant one, such as a single number, has none.
 
     Args:
         tensors (list[Tensor]): Of any shapes.
+        parts (list[list[int]], optional): Numbers of rows of the parts of
+            each tensor. Defaults to None, one part each.
 
     Returns:
         list[Tensor]: New tensors of these shapes.
     """
+    if parts is None:
+        parts = [count_rows(tensor) for tensor in tensors]
     scaled = []
-    for tensor in tensors:
-        low, high = tensor.aminmax()
-        scaled.append((tensor - low) / (high - low + 1e-8))
+    for tensor, sizes in zip(tensors, parts):
+        rows = tensor.reshape(1) if tensor.dim() == 0 else tensor
+        pieces = [_scale(piece) for piece in rows.split(sizes)]
+        scaled.append(torch.cat(pieces).reshape(tensor.shape))
     return scaled
+
+
+def count_rows(tensor: Tensor) -> List[int]:
+    """The rows of a tensor as one part; a scalar counts as a row."""
+    return [len(tensor) if tensor.dim() else 1]
+
+
+def _scale(tensor: Tensor) -> Tensor:
+    low, high = tensor.aminmax()
+    return (tensor - low) / (high - low + 1e-8)

@@ -127,7 +127,7 @@ def test_importance_is_written(step_0):
         optimizer.step()
     torch.testing.assert_close(fisher['classifier.weight'],
                                model.classifier.weight.grad**2)
-    assert sorted(carried['PathIntegral']) == ['iteration', 'omega']
+    assert sorted(carried['PathIntegral']) == ['iteration', 'omega', 'parts']
 
 
 def test_losses_are_watched_and_penalties_added(step_0, tmp_path):
@@ -265,7 +265,7 @@ def test_only_the_final_checkpoint_goes_without_the_state(tmp_path):
     state = save(runner, hook, saver)[STATE_KEY]
     assert sorted(state) == ['ElasticWeightConsolidation', 'RiemannianWalk']
     assert sorted(state['RiemannianWalk']) == [
-        'fisher', 'iteration', 'path', 'previous', 'score'
+        'fisher', 'iteration', 'parts', 'path', 'previous', 'score'
     ]
     hook.after_train(runner)
     saver.finishing = True

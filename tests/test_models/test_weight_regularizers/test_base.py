@@ -192,11 +192,12 @@ def test_state_mid_step_goes_on_as_uninterrupted(finished):
 
 def test_only_what_is_carried_leaves_the_step(finished):
     carried, anchor = finished
-    assert sorted(carried) == ['iteration', 'total']
+    assert sorted(carried) == ['iteration', 'parts', 'total']
     assert sorted(carried['total']) == sorted(anchor)
     regularizer = Usage(3.0)
     regularizer.start(draw_params())
-    assert sorted(regularizer.state_dict()) == ['iteration', 'steps', 'total']
+    assert sorted(
+        regularizer.state_dict()) == ['iteration', 'parts', 'steps', 'total']
 
 
 def test_what_is_carried_stays_as_it_is(finished):
@@ -262,3 +263,11 @@ def test_scale_to_one():
     for tensor, values, old, new in zip(tensors, expected, before, scaled):
         np.testing.assert_allclose(new, values, rtol=1e-6)
         assert new.dtype == tensor.dtype and torch.equal(tensor, old)
+
+
+def test_parts_are_scaled_on_their_own():
+    """Of a single number nothing is left, as in the official code."""
+    tensors = [torch.tensor([[2., 4.], [6., 4.], [1., 9.], [5., 5.]])]
+    scaled, = scale_to_one(tensors, [[2, 1, 1]])
+    np.testing.assert_allclose(
+        scaled, [[0., .5], [1., .5], [0., 1.], [0., 0.]], rtol=1e-6)
