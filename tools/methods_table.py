@@ -2,16 +2,15 @@
 import inspect
 import os.path as osp
 import re
-from glob import glob
 from typing import Any, Dict, Iterator, Tuple
 
 from mmseg.registry import MODELS
 
 from mmseg_incremental.engine import load_method
+from mmseg_incremental.engine.config import method_files
 from mmseg_incremental.engine.metafile import collection_of
 from mmseg_incremental.engine.method_config import METHOD_KEYS
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.host import configs_root
 
 ROOT = osp.dirname(osp.dirname(osp.abspath(__file__)))
 HEADER = """# Methods
@@ -28,9 +27,7 @@ NO_OPTIONS = ('num_old', 'num_seen', 'loss_name')
 
 def load_methods() -> Dict[str, dict]:
     """The shipped methods by name."""
-    pattern = osp.join(configs_root(), '_base_', 'methods', '*.py')
-    names = [osp.splitext(osp.basename(p))[0] for p in sorted(glob(pattern))]
-    return {name: load_method(name) for name in names}
+    return {name: load_method(name) for name in method_files()}
 
 
 def describe(value: Any) -> str:

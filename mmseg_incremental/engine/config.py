@@ -75,7 +75,7 @@ def _choose_method(cfg: Config, name: Optional[str],
     if cfg.get('method') is None:
         return
     name = cfg.method.get('name')
-    is_shipped = name in _known_methods()
+    is_shipped = name in method_files()
     apply_part_options(cfg, load_method(name) if is_shipped else {})
     # The command line has the last word.
     merge_options(
@@ -115,7 +115,7 @@ def load_method(name: str) -> dict:
     Raises:
         IncrementalConfigError: If there is no such file.
     """
-    known = _known_methods()
+    known = method_files()
     if name not in known:
         raise IncrementalConfigError(
             f'--method {name!r} is unknown{close_match(name, known)}; allowed '
@@ -123,8 +123,12 @@ def load_method(name: str) -> dict:
     return _read(known[name]).method
 
 
-def _known_methods() -> Dict[str, str]:
-    """The files of the shipped methods by name."""
+def method_files() -> Dict[str, str]:
+    """The files of the shipped methods.
+
+    Returns:
+        dict[str, str]: Paths by the names that ``--method`` takes, sorted.
+    """
     paths = glob(osp.join(configs_root(), '_base_', 'methods', '*.py'))
     return {osp.splitext(osp.basename(p))[0]: p for p in sorted(paths)}
 

@@ -11,7 +11,7 @@ from .segmentor import (IncrementalCascadeEncoderDecoder,
 from .weight_fusion import BaseWeightFusion, EndpointsWeightFusion
 from .weight_regularizers import (BaseWeightRegularizer,
                                   ElasticWeightConsolidation, PathIntegral,
-                                  RiemannianWalk, scale_to_one)
+                                  RiemannianWalk)
 
 __all__ = [
     'BaseLabelCompleter', 'BaseWeightFusion', 'BaseWeightRegularizer',
@@ -22,5 +22,5 @@ __all__ = [
     'IncrementalEncoderDecoder', 'IncrementalHeadMixin', 'LocalPODLoss',
     'PathIntegral', 'RiemannianWalk', 'SigmoidCrossEntropyLoss',
     'SigmoidDistillationLoss', 'UnbiasedCrossEntropyLoss',
-    'UnbiasedDistillationLoss', 'scale_to_one'
+    'UnbiasedDistillationLoss'
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from mmseg_incremental.errors import IncrementalConfigError
 from .distillation import BaseDistillationLoss
 from .outputs import StepOutputs
-from .utils import check_factor, check_same_pixels, full_precision
+from .utils import check_loss_weight, check_same_pixels, full_precision
 
 SCALES = (1, 2, 4)
 
@@ -147,10 +147,10 @@ class LocalPODLoss(BaseDistillationLoss):
             raise IncrementalConfigError(
                 f'scales of {loss_name!r} is {scales!r}, but must list '
                 'positive integers, as (1, 2, 4).')
-        self.feature_factor = check_factor('feature_factor', feature_factor,
-                                           loss_name)
-        self.logit_factor = check_factor('logit_factor', logit_factor,
-                                         loss_name)
+        self.feature_factor = check_loss_weight(feature_factor, loss_name,
+                                                'feature_factor')
+        self.logit_factor = check_loss_weight(logit_factor, loss_name,
+                                              'logit_factor')
         self.scales = tuple(scales)
 
     def forward(self, student: StepOutputs, teacher: StepOutputs) -> Tensor:

@@ -20,29 +20,15 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def check_loss_weight(loss_weight: float, loss_name: str) -> float:
-    """Refuse a loss weight that cannot scale a loss.
+def check_loss_weight(value: float,
+                      loss_name: str,
+                      key: str = 'loss_weight') -> float:
+    """Refuse what cannot scale a loss, or a part of it.
 
     Args:
-        loss_weight (float): The weight as configured.
+        value (float): The weight as configured.
         loss_name (str): Name of the loss item, for the message.
-
-    Returns:
-        float: ``loss_weight``.
-
-    Raises:
-        IncrementalConfigError: If it is not a finite number >= 0.
-    """
-    return check_factor('loss_weight', loss_weight, loss_name)
-
-
-def check_factor(key: str, value: float, loss_name: str) -> float:
-    """Refuse what cannot scale a loss or a part of it.
-
-    Args:
-        key (str): The argument, for the message.
-        value (float): The factor as configured.
-        loss_name (str): Name of the loss item, for the message.
+        key (str): The argument, for the message. Defaults to 'loss_weight'.
 
     Returns:
         float: ``value``.

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.models import BaseWeightRegularizer, scale_to_one
+from mmseg_incremental.models import BaseWeightRegularizer
+from mmseg_incremental.models.weight_regularizers.tensors import scale_to_one
 
 _SMALL = runpy.run_path(str(Path(__file__).with_name('small_params.py')))
 draw_params, loss_of = _SMALL['draw_params'], _SMALL['loss_of']
