@@ -33,11 +33,14 @@ def has_kernels(logits: Tensor, teacher_logits: Optional[Tensor]) -> bool:
         teacher_logits (Tensor, optional): That of the teacher's.
 
     Returns:
-        bool: True for logits on CUDA in single or half precision, if Triton
-        is installed and can run them there.
+        bool: True for logits on CUDA in single or half precision, with at
+        most 2**31 - 1 of an image, if Triton is installed and can run them
+        there.
     """
+    # Within an image the kernels count in 32 bits.
     is_known = logits.is_cuda and all(
-        tensor is None or tensor.dtype in TYPES
+        tensor is None or (tensor.dtype in TYPES
+                           and tensor.shape[1:].numel() < 2**31)
         for tensor in (logits, teacher_logits))
     return triton is not None and is_known and _can_launch(logits.device)
 

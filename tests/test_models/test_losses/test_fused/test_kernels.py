@@ -223,8 +223,9 @@ class Logits:
 
     device = 'cuda'
 
-    def __init__(self, is_cuda=True, dtype=torch.float32):
+    def __init__(self, is_cuda=True, dtype=torch.float32, num_classes=3):
         self.is_cuda, self.dtype = is_cuda, dtype
+        self.shape = torch.Size([2, num_classes, 2048, 2048])
 
 
 @pytest.mark.parametrize('logits, teacher, expected', [
@@ -233,6 +234,9 @@ class Logits:
     (Logits(is_cuda=False), None, False),
     (Logits(dtype=torch.float64), None, False),
     (Logits(), Logits(dtype=torch.float64), False),
+    (Logits(num_classes=511), None, True),
+    (Logits(num_classes=512), None, False),
+    (Logits(), Logits(num_classes=512), False),
 ])
 def test_choice(monkeypatch, logits, teacher, expected):
     monkeypatch.setattr(gpu, 'triton', object())
