@@ -22,7 +22,8 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
     """Put BatchNorm layers into the convolutions before them.
 
     What is before a layer is not written in a network but found by the order
-    of its modules, so the logits of both are compared.
+    of its modules, so the logits of both are compared, in double precision:
+    that of training, such as TF32, may differ by more than a wrong order.
 
     Args:
         teacher (nn.Module): A segmentor in evaluation mode, left unchanged.
@@ -32,8 +33,9 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
         predict something else.
     """
     try:
-        folded = fuse_conv_bn(copy.deepcopy(teacher))
-        gap = _largest_gap(teacher, folded)
+        exact = copy.deepcopy(teacher).cpu().double()
+        folded = fuse_conv_bn(copy.deepcopy(exact))
+        gap = _largest_gap(exact, folded)
     except Exception as error:
         # Anything: modules may be out of order, look for a layer that is
         # gone or be unable to read a small picture.
@@ -41,7 +43,7 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
     else:
         # Written so that NaN is a failure.
         if gap <= TOLERANCE:
-            return folded
+            return folded.to(next(teacher.parameters()))
         failure = f'the logits differ by {gap:.1e}'
     print_log(
         f'The teacher keeps its BatchNorm layers; without them {failure}',

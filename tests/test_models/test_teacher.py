@@ -70,6 +70,12 @@ def test_folded(name, head, build, images):
         others, logits, rtol=0, atol=1e-4 * float(logits.abs().max()))
 
 
+def test_coarse_arithmetic_does_not_prevent_it(build):
+    folded = teacher.fold_batch_norm(build().bfloat16())
+    assert not any(isinstance(m, _BatchNorm) for m in folded.modules())
+    assert {p.dtype for p in folded.parameters()} == {torch.bfloat16}
+
+
 class Misleading(nn.Module):
     """A convolution beside a BatchNorm layer that does not read it."""
 

@@ -16,8 +16,10 @@ def _accumulate(high, total, values):
 @triton.jit
 def log_add(left, right):
     """Logarithm of the sum of the exponentials of two numbers."""
-    high, low = tl.maximum(left, right), tl.minimum(left, right)
-    return high + tl.log(1. + tl.exp(low - high))
+    # On a GPU the higher of a number and NaN is the number: only the
+    # difference keeps it.
+    difference = tl.abs(left - right)
+    return tl.maximum(left, right) + tl.log(1. + tl.exp(-difference))
 
 
 @triton.jit
