@@ -39,8 +39,8 @@ def has_kernels(logits: Tensor, teacher_logits: Optional[Tensor]) -> bool:
     """
     # Within an image the kernels count in 32 bits.
     is_known = logits.is_cuda and all(
-        tensor is None or (tensor.dtype in TYPES
-                           and tensor.shape[1:].numel() < 2**31)
+        tensor is None or
+        (tensor.dtype in TYPES and tensor.shape[1:].numel() < 2**31)
         for tensor in (logits, teacher_logits))
     return triton is not None and is_known and _can_launch(logits.device)
 
