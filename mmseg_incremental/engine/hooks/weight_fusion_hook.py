@@ -32,6 +32,17 @@ class WeightFusionHook(Hook):
         self.num_seen = num_seen
         self.finishing = False
 
+    def before_train(self, runner: Runner) -> None:
+        """Read the weights of the step before once on every process.
+
+        At the end one process alone reads them: an error would leave the
+        others waiting for it.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        read_checkpoint('the step before', self.checkpoint)
+
     def after_train(self, runner: Runner) -> None:
         """Note that the next checkpoint is the final one.
 

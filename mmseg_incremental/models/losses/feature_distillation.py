@@ -1,6 +1,7 @@
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from mmseg_incremental.errors import IncrementalConfigError
 from .distillation import BaseDistillationLoss
 from .outputs import StepOutputs
 from .utils import full_precision
@@ -39,7 +40,17 @@ class FeatureDistillationLoss(BaseDistillationLoss):
         self.level = level
 
     def forward(self, student: StepOutputs, teacher: StepOutputs) -> Tensor:
-        """Compute the weighted loss from ``features``, as a scalar."""
+        """Compute the weighted loss from ``features``, as a scalar.
+
+        Raises:
+            IncrementalConfigError: If the network has no such level.
+        """
+        count = len(student.features)
+        if not -count <= self.level < count:
+            raise IncrementalConfigError(
+                f'FeatureDistillationLoss has level={self.level}, but the '
+                f'network has {count} features; choose from {-count} to '
+                f'{count - 1}.')
         difference = full_precision(
             student.features[self.level]) - full_precision(
                 teacher.features[self.level].detach())

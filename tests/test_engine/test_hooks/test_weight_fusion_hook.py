@@ -52,6 +52,13 @@ def _checkpoint():
         })
 
 
+def test_unreadable_checkpoint_is_found_before_training(tmp_path, runner):
+    path = tmp_path / 'final.pth'
+    path.write_bytes(b'broken')
+    with pytest.raises(IncrementalConfigError, match='cannot be read'):
+        _hook(str(path)).before_train(runner)
+
+
 def test_final_checkpoint_is_fused(before, runner, caplog):
     hook = _hook(before)
     assert type(hook) is WeightFusionHook

@@ -70,6 +70,17 @@ def test_refuses_loss_weight():
         FeatureDistillationLoss(loss_weight=-1)
 
 
+@pytest.mark.parametrize('level', [1, 7, -2])
+def test_refuses_unknown_level(level):
+    features = StepOutputs(features=(draw((1, 2, 3, 3)), ))
+    loss = FeatureDistillationLoss(level=level)
+    with pytest.raises(
+            IncrementalConfigError,
+            match=f'level={level}, but the network has 1 features; choose '
+            'from -1 to 0'):
+        loss(features, features)
+
+
 def test_equal_features_have_no_loss():
     feature = draw(SHAPES[0]).requires_grad_()
     loss = FeatureDistillationLoss()(StepOutputs(features=(feature, )),
