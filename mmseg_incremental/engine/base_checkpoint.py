@@ -15,9 +15,9 @@ from .checkpoints import (check_fit, checkpoint_classes, read_checkpoint,
                           save_atomically)
 from .method_config import method_name
 from .model_config import without_pretrained
+from .regularizers import IMPORTANCE_FILE, importance_beside
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, final_checkpoint, step_dir
-from .step_hooks import IMPORTANCE_FILE
 from .stock_config import DEPLOY_CONFIG, write_deploy_config
 
 
@@ -50,7 +50,7 @@ def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
     check_fit(model_cfg, checkpoint['state_dict'], f'{option} {path}')
     reordered = names is not None and names != list(wanted)
     if reordered:
-        _check_importance(cfg, path)
+        _check_order_of_importance(cfg, path)
         model = MODELS.build(without_pretrained(model_cfg))
         model.grow_state_dict(checkpoint['state_dict'], names, wanted)
     meta = _step_meta(cfg, checkpoint['meta'], scenario)
@@ -73,7 +73,7 @@ def adopt_base_checkpoint(cfg: Config, checkpoint: dict, path: str) -> None:
     mkdir_or_exist(step_dir(cfg, 0))
     write_deploy_config(
         build_step_cfg(cfg, 0), osp.join(step_dir(cfg, 0), DEPLOY_CONFIG))
-    importance = _importance_beside(path)
+    importance = importance_beside(path)
     # Its rows are in the order that the checkpoint had.
     reordered = checkpoint['meta']['incremental']['reordered']
     if osp.isfile(importance) and not reordered:
@@ -82,14 +82,9 @@ def adopt_base_checkpoint(cfg: Config, checkpoint: dict, path: str) -> None:
     print_log(f'Step 0: the base checkpoint becomes {target}')
 
 
-def _importance_beside(path: str) -> str:
-    """Where the weight regularizers of a checkpoint's run have left theirs."""
-    return osp.join(osp.dirname(path), IMPORTANCE_FILE)
-
-
-def _check_importance(cfg: Config, path: str) -> None:
+def _check_order_of_importance(cfg: Config, path: str) -> None:
     """Refuse an importance file of another order than this run's."""
-    importance = _importance_beside(path)
+    importance = importance_beside(path)
     regularizers = cfg.get('method', {}).get('weight_regularizers')
     if regularizers and osp.isfile(importance):
         raise IncrementalConfigError(

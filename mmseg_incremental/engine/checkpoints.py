@@ -30,28 +30,6 @@ def read_meta(path: str) -> dict:
     return checkpoint.get('meta', {})
 
 
-def read_importance(path: str) -> dict:
-    """Read what the weight regularizers of a step have left.
-
-    Args:
-        path (str): Its ``importance.pth``.
-
-    Returns:
-        dict: State of each regularizer by its type.
-
-    Raises:
-        IncrementalConfigError: If it cannot be read.
-    """
-    try:
-        return torch.load(
-            path, map_location='cpu', mmap=True, weights_only=True)
-    except Exception as error:
-        # Anything: see read_checkpoint.
-        raise IncrementalConfigError(
-            f'{path} cannot be read ({type(error).__name__}); put back the '
-            'file that the step before has written.') from error
-
-
 def read_checkpoint(option: str, path: str) -> dict:
     """Read a checkpoint that the user names.
 

@@ -1,6 +1,6 @@
 """Whether a run can be carried out, found out before anything is written."""
 import copy
-from typing import Any, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -15,6 +15,7 @@ from mmseg_incremental.models import GROWABLE_HEADS
 from mmseg_incremental.models.teacher import check_compile
 from .method_config import check_method
 from .model_config import head_configs, without_pretrained
+from .regularizers import build_regularizers, check_optimizer
 from .scenario_config import leaf_datasets
 from .step_config import build_step_cfg
 
@@ -50,40 +51,45 @@ def check_model(cfg: Config, step: int) -> None:
     check_compile((cfg.get('teacher') or {}).get('compile'),
                   model.distillation.reads)
     _check_registered(step_cfg)
-    _check_optimization(step_cfg, model)
+    _check_optimization(step_cfg, model,
+                        cfg.get('method', {}).get('weight_regularizers'))
 
 
 def _check_parts(cfg: Config) -> None:
     """Build the parts of the method that are not in the model."""
     check_method(cfg)
     method = cfg.get('method', {})
-    parts = [('weight_regularizers', part)
-             for part in method.get('weight_regularizers') or []]
-    if method.get('weight_fusion'):
-        parts.append(('weight_fusion', method.weight_fusion))
-    for key, part in parts:
+    builders = dict(
+        weight_regularizers=build_regularizers, weight_fusion=MODELS.build)
+    for key, build in builders.items():
+        if not method.get(key):
+            continue
         try:
-            MODELS.build(part)
+            build(method[key])
         except IncrementalConfigError:
             raise
         except Exception as error:
             # Anything: see check_model.
             raise IncrementalConfigError(
-                f'method.{key}={dict(part)} cannot be built: '
+                f'method.{key}={method[key]} cannot be built: '
                 f'{type(error).__name__}: {error}; correct it.') from error
 
 
-def _check_optimization(step_cfg: Config, model: nn.Module) -> None:
+def _check_optimization(step_cfg: Config, model: nn.Module,
+                        regularizers: Optional[Sequence[dict]]) -> None:
     """Build optimizer and schedule as the Runner will."""
     step_cfg = copy.deepcopy(step_cfg)
     key = 'optim_wrapper'
     try:
         wrapper = build_optim_wrapper(model, step_cfg.optim_wrapper)
+        check_optimizer(wrapper, [r['type'] for r in regularizers or []])
         key = 'param_scheduler'
         for scheduler in _as_list(step_cfg.get(key)):
             PARAM_SCHEDULERS.build(
                 scheduler,
                 default_args=dict(optimizer=wrapper, epoch_length=1))
+    except IncrementalConfigError:
+        raise
     except Exception as error:
         # Anything: see check_model.
         raise IncrementalConfigError(

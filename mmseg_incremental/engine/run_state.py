@@ -6,12 +6,10 @@ from mmengine.config import Config
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation.results_io import write_atomically
-from .checkpoints import read_importance
 from .distributed import on_main_process
 from .method_config import method_name
 from .scenario_config import build_scenario, is_joint
 from .step_config import final_checkpoint, step_dir
-from .step_hooks import IMPORTANCE_FILE
 
 RUN_FILE = 'run.json'
 
@@ -35,8 +33,6 @@ def check_run(cfg: Config, steps: Sequence[int], resume: bool,
             f'--base-checkpoint {base_checkpoint} cannot be used with method '
             f'{method_name(cfg)!r}, which trains all classes in one step; '
             'leave it out.')
-    if base_checkpoint is not None:
-        _check_importance(cfg, base_checkpoint)
     check_same_run(cfg)
     finished = [
         step for step in range(len(build_scenario(cfg)))
@@ -58,27 +54,6 @@ def check_run(cfg: Config, steps: Sequence[int], resume: bool,
             f'{started[0]} holds an unfinished step; pass --resume to go on, '
             'remove it, or choose another --work-dir.')
     _check_chain(cfg, steps, finished, base_checkpoint)
-
-
-def _check_importance(cfg: Config, base_checkpoint: str) -> None:
-    """A penalty without an importance would protect nothing."""
-    regularizers = cfg.get('method', {}).get('weight_regularizers') or []
-    needed = [r['type'] for r in regularizers if r.get('loss_weight', 1) > 0]
-    path = osp.join(osp.dirname(base_checkpoint), IMPORTANCE_FILE)
-    if needed and not osp.isfile(path):
-        raise IncrementalConfigError(
-            f'--base-checkpoint {base_checkpoint} has no {IMPORTANCE_FILE} '
-            f'beside it, which {", ".join(needed)} of method '
-            f'{method_name(cfg)!r} needs; train step 0 by --method '
-            'importances --steps 0, or by this method.')
-    if needed:
-        held = read_importance(path)
-        missing = [name for name in needed if name not in held]
-        if missing:
-            raise IncrementalConfigError(
-                f'{path} holds the importance of {", ".join(held)}, but not '
-                f'of {", ".join(missing)}, which method {method_name(cfg)!r} '
-                'needs; train step 0 by --method importances --steps 0.')
 
 
 def check_steps(cfg: Config, steps: Sequence[int]) -> None:

@@ -8,9 +8,9 @@ from mmseg_incremental.errors import check_keys
 from mmseg_incremental.models.teacher import dtype_of_teacher
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .method_config import method_name
+from .regularizers import IMPORTANCE_FILE
 
 FINAL_CHECKPOINT = 'final.pth'
-IMPORTANCE_FILE = 'importance.pth'
 TEACHER_KEYS = ('fold_batch_norm', 'dtype', 'compile')
 
 

@@ -12,6 +12,7 @@ from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
 from .distributed import on_main_process, start_distributed
 from .pretrained import resolve_pretrained
 from .profile import save_profile, start_profile, stop_phase
+from .regularizers import check_base_importance
 from .run_check import check_data, check_model
 from .run_results import collect_results, report, save_evaluation
 from .run_state import check_run, check_same_run, check_steps, claim_work_dir
@@ -59,6 +60,7 @@ def _run_steps(cfg: Config, steps: Optional[Sequence[int]], resume: bool,
     steps = sorted(set(steps))
     check_run(cfg, steps, resume, base_checkpoint)
     check_model(cfg, steps[-1])
+    check_base_importance(cfg, base_checkpoint)
     check_data(cfg, steps)
     _start(cfg, steps, base_checkpoint)
     stop_phase(cfg, 'checks')

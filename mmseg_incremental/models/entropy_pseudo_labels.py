@@ -160,7 +160,19 @@ class EntropyPseudoLabels(BaseLabelCompleter):
         return dict(mode=self.mode, thresholds=self.thresholds.tolist())
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Take thresholds that :meth:`state_dict` gave."""
+        """Take thresholds that :meth:`state_dict` gave.
+
+        Args:
+            state (dict): With 'mode' and 'thresholds'.
+
+        Raises:
+            IncrementalConfigError: If they are of another mode.
+        """
+        if state['mode'] != self.mode:
+            raise IncrementalConfigError(
+                f'the thresholds to resume with are of mode={state["mode"]!r}'
+                f', but EntropyPseudoLabels.mode={self.mode!r}; set the mode '
+                'of that run, or remove its folder to train the step anew.')
         self.thresholds = torch.tensor(state['thresholds'])
 
 

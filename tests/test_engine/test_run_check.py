@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
@@ -40,6 +41,8 @@ def test_model_that_works(tiny_cfg, tmp_path):
      'method.weight_regularizers=.*KeyError'),
     ({'method.weight_regularizers': [
         dict(type='PathIntegral', loss_weight=-1)]}, 'finite number >= 0'),
+    ({'method.weight_regularizers': 2 * [dict(type='PathIntegral')]},
+     'method.weight_regularizers lists PathIntegral twice'),
     ({'method.weight_regularizers': dict(type='PathIntegral')},
      'weight_regularizers=.* is not a list of dicts'),
     ({'method.weight_regularizers': [dict(loss_weight=1)]}, 'the key "type"'),
@@ -72,6 +75,21 @@ def test_model_that_does_not(tiny_cfg, tmp_path, options, message):
 def test_training_that_does_not(tiny_cfg, tmp_path, options, message):
     with pytest.raises(IncrementalConfigError, match=message):
         check_model(tiny_cfg(tmp_path, **options), 0)
+
+
+def test_optimizers_that_cannot_be_watched(tiny_cfg, tmp_path, monkeypatch):
+    cfg = tiny_cfg(tmp_path)
+    monkeypatch.setattr(
+        'mmseg_incremental.engine.run_check.build_optim_wrapper',
+        lambda model, cfg: OptimWrapperDict(
+            all=build_optim_wrapper(model, cfg)))
+    cfg.param_scheduler = None
+    check_model(cfg, 0)
+    cfg.method.weight_regularizers = [dict(type='PathIntegral')]
+    with pytest.raises(
+            IncrementalConfigError,
+            match='PathIntegral cannot watch several optimizers'):
+        check_model(cfg, 0)
 
 
 @pytest.mark.parametrize('schedulers', [

@@ -3,10 +3,8 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-import torch
 from mmengine.config import Config
 
-from mmseg_incremental.engine import load_method
 from mmseg_incremental.engine.run_state import (check_run, check_same_run,
                                                 check_steps, claim_work_dir)
 from mmseg_incremental.errors import IncrementalConfigError
@@ -113,28 +111,6 @@ def test_steps_listed_in_a_config_are_the_same_when_read_back(cfg):
     cfg.scenario = dict(task=[['disc', 'square'], ['ring']])
     claim_work_dir(cfg)
     check_same_run(cfg)
-
-
-def test_importance_beside_the_base_checkpoint(cfg, tmp_path):
-    base = str(tmp_path / 'base.pth')
-    check(cfg, [1], base_checkpoint=base)
-    cfg.method = load_method('ewc')
-    with pytest.raises(
-            IncrementalConfigError,
-            match='has no importance.pth beside it, which Elastic'):
-        check(cfg, [1], base_checkpoint=base)
-    path = tmp_path / 'importance.pth'
-    path.touch()
-    with pytest.raises(
-            IncrementalConfigError, match='importance.pth cannot be read'):
-        check(cfg, [1], base_checkpoint=base)
-    torch.save(dict(PathIntegral={}), path)
-    with pytest.raises(
-            IncrementalConfigError,
-            match='of PathIntegral, but not of ElasticWeightConsolidation'):
-        check(cfg, [1], base_checkpoint=base)
-    torch.save(dict(PathIntegral={}, ElasticWeightConsolidation={}), path)
-    check(cfg, [1], base_checkpoint=base)
 
 
 def test_unfinished_step_is_not_trained_anew(cfg):

@@ -357,6 +357,11 @@ def test_state_survives_json(mode):
             completer.complete(labels, logits),
             resumed.complete(labels, logits)):
         assert torch.equal(value, expected)
+    other = MODES[mode == MODES[0]]
+    with pytest.raises(
+            IncrementalConfigError,
+            match=f'are of mode={mode!r}, but .*mode={other!r}; set'):
+        EntropyPseudoLabels(5, other).load_state_dict(state)
 
 
 def test_is_registered_and_refuses_modes():

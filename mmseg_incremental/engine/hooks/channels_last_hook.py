@@ -14,8 +14,9 @@ class ChannelsLastHook(Hook):
     teacher is changed.
     """
 
-    # After the teacher is in place.
-    priority = 'LOW'
+    # After TeacherSnapshotHook (NORMAL). Hooks of a method with the same
+    # priority come later, so buffers of a regularizer get this layout too.
+    priority = 'BELOW_NORMAL'
 
     def before_train(self, runner: Runner) -> None:
         """Change the layout of the model and of its teacher.

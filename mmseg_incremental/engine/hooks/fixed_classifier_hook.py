@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from mmseg_incremental.models.classifier_growth import predicts_classes
 from ..distributed import unwrap_model
@@ -14,9 +15,10 @@ from ..distributed import unwrap_model
 class FixedClassifierHook(Hook):
     """Keep the classifier rows of old classes as the step finds them.
 
-    They are put back after every iteration: a part of a tensor cannot be left
-    out of an optimizer, whose weight decay and momentum would move it even
-    without a gradient.
+    A part of a tensor cannot be left out of an optimizer. So they get no
+    gradient, which gradient clipping and weight regularizers would count, and
+    are put back after every iteration, since weight decay and momentum move
+    them even so.
 
     Args:
         num_old (int): Number of old classes, background included.
@@ -28,9 +30,10 @@ class FixedClassifierHook(Hook):
     def __init__(self, num_old: int) -> None:
         self.num_old = num_old
         self.rows: List[Tuple[Tensor, Tensor]] = []
+        self.handles: List[RemovableHandle] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Copy the rows.
+        """Copy the rows and cut their gradients off.
 
         Args:
             runner (Runner): The runner of the step.
@@ -41,6 +44,7 @@ class FixedClassifierHook(Hook):
             for param in head.conv_seg.parameters()
         ]
         self.rows = [(p, p.detach()[:self.num_old].clone()) for p in params]
+        self.handles = [p.register_hook(self._without_old) for p in params]
 
     @torch.no_grad()
     def after_train_iter(self,
@@ -58,3 +62,16 @@ class FixedClassifierHook(Hook):
         """
         for param, row in self.rows:
             param[:self.num_old].copy_(row)
+
+    def after_train(self, runner: Runner) -> None:
+        """Let all rows learn again.
+
+        Args:
+            runner (Runner): The runner of the step.
+        """
+        for handle in self.handles:
+            handle.remove()
+
+    def _without_old(self, grad: Tensor) -> Tensor:
+        return torch.cat(
+            [torch.zeros_like(grad[:self.num_old]), grad[self.num_old:]])

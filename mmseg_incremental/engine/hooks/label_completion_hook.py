@@ -4,7 +4,7 @@ import os.path as osp
 import random
 import sys
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, Optional
 
 import numpy as np
 import torch
@@ -49,9 +49,9 @@ class LabelCompletionHook(Hook):
         if not completer.needs_pass:
             return
         path = osp.join(runner.work_dir, STATE_FILE)
-        if runner._resume and on_main_process(osp.isfile, path):
-            with open(path, encoding='utf-8') as file:
-                completer.load_state_dict(json.load(file))
+        found = on_main_process(_read, path) if runner._resume else None
+        if found is not None:
+            completer.load_state_dict(found)
             runner.logger.info(f'Label completion: read from {path}')
             return
         _observe(runner, model)
@@ -59,6 +59,14 @@ class LabelCompletionHook(Hook):
         text = json.dumps(completer.state_dict(), indent=2)
         on_main_process(write_atomically, f'{text}\n'.encode(), path)
         runner.logger.info(f'Label completion: written to {path}')
+
+
+def _read(path: str) -> Optional[dict]:
+    """What an earlier pass has written, None if it did not end."""
+    if not osp.isfile(path):
+        return None
+    with open(path, encoding='utf-8') as file:
+        return json.load(file)
 
 
 def _observe(runner: Runner, model: torch.nn.Module) -> None:

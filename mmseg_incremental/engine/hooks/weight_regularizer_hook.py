@@ -2,19 +2,18 @@ import os.path as osp
 from typing import Dict, Optional, Sequence, Tuple
 
 from mmengine.hooks import Hook
-from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
-from mmseg.registry import HOOKS, MODELS
+from mmseg.registry import HOOKS
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from mmseg_incremental.errors import IncrementalConfigError
-from mmseg_incremental.models import BaseWeightRegularizer
 from mmseg_incremental.models.classifier_growth import grow_as_loaded
-from ..checkpoints import read_checkpoint, read_importance, save_atomically
+from ..checkpoints import read_checkpoint, save_atomically
 from ..distributed import on_main_process, unwrap_model
-from ..step_hooks import IMPORTANCE_FILE
+from ..regularizers import (IMPORTANCE_FILE, build_regularizers,
+                            check_optimizer, read_importance)
 
 STATE_KEY = 'weight_regularizers'
 # Iterations; a penalty waits for the device.
@@ -46,13 +45,7 @@ class WeightRegularizerHook(Hook):
                  regularizers: Sequence[dict],
                  importance: Optional[str] = None,
                  anchor: Optional[str] = None) -> None:
-        self.regularizers: Dict[str, BaseWeightRegularizer] = {}
-        for cfg in regularizers:
-            if cfg['type'] in self.regularizers:
-                raise IncrementalConfigError(
-                    f'method.weight_regularizers lists {cfg["type"]} twice; '
-                    'name each once.')
-            self.regularizers[cfg['type']] = MODELS.build(cfg)
+        self.regularizers = build_regularizers(regularizers)
         self.importance = importance
         self.anchor = anchor
         self.resumed: Optional[dict] = None
@@ -97,18 +90,13 @@ class WeightRegularizerHook(Hook):
             regularizer.start(params, carried.get(name), anchor)
             if self.resumed is not None:
                 regularizer.load_state_dict(self.resumed[name])
-        if isinstance(runner.optim_wrapper, OptimWrapperDict):
-            raise IncrementalConfigError(
-                f'{", ".join(self.regularizers)} cannot watch several '
-                'optimizers; use an optim_wrapper with one.')
-        optimizer = runner.optim_wrapper.optimizer
-        if isinstance(runner.optim_wrapper, AmpOptimWrapper) and getattr(
-                optimizer, '_step_supports_amp_scaling', False):
-            raise IncrementalConfigError(
-                'optim_wrapper.optimizer.fused=True unscales the gradients of '
-                f'mixed precision too late for {", ".join(self.regularizers)};'
-                ' set it to False.')
-        self.handle = optimizer.register_step_pre_hook(self._before_step)
+            if regularizer.quadratic is not None:
+                share = regularizer.quadratic.important_share()
+                runner.logger.info(f'{name}: {share:.2%} of the weights have '
+                                   'an importance above 0.01')
+        check_optimizer(runner.optim_wrapper, list(self.regularizers))
+        self.handle = runner.optim_wrapper.optimizer.register_step_pre_hook(
+            self._before_step)
 
     def after_train_iter(self,
                          runner: Runner,
@@ -174,21 +162,7 @@ class WeightRegularizerHook(Hook):
         """Importances by regularizer, and weights, of the step before."""
         if self.importance is None:
             return {}, None
-        if not osp.isfile(self.importance):
-            if not any(r.loss_weight for r in self.regularizers.values()):
-                return {}, None
-            raise IncrementalConfigError(
-                f'{self.importance} does not exist, so that '
-                f'{", ".join(self.regularizers)} would protect nothing; train '
-                'the step before with this method, or by --method '
-                'importances.')
-        carried = read_importance(self.importance)
-        missing = sorted(set(self.regularizers) - set(carried))
-        if missing:
-            raise IncrementalConfigError(
-                f'{self.importance} holds the importance of '
-                f'{", ".join(carried)}, but not of {", ".join(missing)}; take '
-                'step 0 from a run of this method, or of importances.')
+        carried = read_importance(self.importance, self.regularizers)
         anchor = read_checkpoint('the step before', self.anchor)['state_dict']
         # What the step starts from: MiB's initialisation moves the background.
         grow_as_loaded(unwrap_model(runner), anchor)

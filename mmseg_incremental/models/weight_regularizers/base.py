@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from ..losses.utils import check_loss_weight
+from .quadratic import QuadraticPenalty
 from .tensors import count_rows, is_part, pad, scale_to_one
 
 # One tensor a parameter, by the name of the parameter.
@@ -16,10 +17,7 @@ NamedTensors = Dict[str, Tensor]
 class BaseWeightRegularizer(metaclass=ABCMeta):
     r"""Base class of quadratic penalties on important weights.
 
-    .. math::
-        \ell = \lambda \sum_i \Omega_i (\theta_i - \theta^*_i)^2
-
-    with :math:`\theta^*` the weights that the step starts from. Each
+    A :class:`QuadraticPenalty` holds the weights where the step starts. Each
     importance :math:`\Omega` is scaled to [0, 1] tensor by tensor, and in the
     classifier step by step, since each step's classifier is a tensor of its
     own in MiB's official code. The gradient is added to that of the
@@ -35,10 +33,11 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
     losses.
 
     A subclass names in ``buffers`` what it gathers, one tensor a parameter,
-    and in ``carried`` what the next step needs of it.
+    in ``carried`` what the next step needs of it, and in ``arguments`` what
+    of its own this depends on.
 
     Args:
-        loss_weight (float): :math:`\lambda`.
+        loss_weight (float): :math:`\lambda`, the weight of the penalty.
 
     Raises:
         IncrementalConfigError: If ``loss_weight`` is not a finite number
@@ -49,6 +48,8 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
     """Names of the buffers, and what their elements start with."""
     carried: Tuple[str, ...] = ()
     """The buffers that go on into the next step; the others start anew."""
+    arguments: Tuple[str, ...] = ()
+    """Arguments without which what is carried cannot be gone on with."""
 
     def __init__(self, loss_weight: float) -> None:
         self.loss_weight = check_loss_weight(loss_weight, type(self).__name__)
@@ -59,8 +60,12 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         self.num_old: List[int] = []
         # Rows that each step has brought, of every parameter.
         self.parts: List[List[int]] = []
-        self.omega: Optional[List[Tensor]] = None
-        self.anchor: Optional[List[Tensor]] = None
+        self.quadratic: Optional[QuadraticPenalty] = None
+
+    @property
+    def settings(self) -> dict:
+        """dict: The values of ``arguments``, kept with what is carried."""
+        return {name: getattr(self, name) for name in self.arguments}
 
     @abstractmethod
     def observe(self, grads: List[Tensor]) -> None:
@@ -122,29 +127,9 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         }
         self.num_old = [0] * len(self.params)
         self.parts = [count_rows(p) for p in self.params]
-        self.omega = self.anchor = None
-        if carried is None or anchor is None:
-            return
-        old = {
-            name: self._in_order(carried.get(name))
-            for name in self.carried
-        }
-        for name, tensors in old.items():
-            self.state[name] = pad(tensors, self.state[name])
-            self.num_old = [sum(count_rows(t)) for t in tensors]
-        known = carried.get('parts', {})
-        self.parts = [
-            known[name].tolist() if name in known else [rows]
-            for name, rows in zip(self.names, self.num_old)
-        ]
-        # Rows of new classes have no importance yet.
-        zeros = [torch.zeros_like(p) for p in self.params]
-        self.omega = pad(self.importance(old), zeros)
-        self.anchor = pad(self._in_order(anchor), self.params)
-        for sizes, param in zip(self.parts, self.params):
-            new_rows = sum(count_rows(param)) - sum(sizes)
-            if new_rows:
-                sizes.append(new_rows)
+        self.quadratic = None
+        if carried is not None and anchor is not None:
+            self._carry_over(carried, anchor)
 
     @torch.no_grad()
     def watch(self) -> None:
@@ -155,27 +140,14 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             for p in self.params
         ])
 
-    @torch.no_grad()
     def pull_back(self) -> None:
         """Add the gradient of the penalty to the gradients."""
-        used = [i for i, p in enumerate(self.params) if p.grad is not None]
-        if self.omega is None or self.loss_weight == 0 or not used:
-            return
-        pull = torch._foreach_sub([self.params[i] for i in used],
-                                  [self.anchor[i] for i in used])
-        torch._foreach_mul_(pull, [self.omega[i] for i in used])
-        torch._foreach_add_([self.params[i].grad for i in used],
-                            pull,
-                            alpha=2 * self.loss_weight)
+        if self.quadratic is not None:
+            self.quadratic.pull_back()
 
-    @torch.no_grad()
     def penalty(self) -> float:
         """Value of the penalty, for the log."""
-        if self.omega is None:
-            return 0.0
-        change = torch._foreach_sub(self.params, self.anchor)
-        parts = [(o * c * c).sum() for o, c in zip(self.omega, change)]
-        return self.loss_weight * torch.stack(parts).sum().item()
+        return 0.0 if self.quadratic is None else self.quadratic.value()
 
     def state_dict(self, carried_only: bool = False) -> dict:
         """The buffers by name of the parameter, on the CPU.
@@ -197,7 +169,8 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
             if name in self.carried or not carried_only
         }
         parts = dict(zip(self.names, map(torch.tensor, self.parts)))
-        return dict(buffers, iteration=self.iteration, parts=parts)
+        state = dict(buffers, iteration=self.iteration, parts=parts)
+        return dict(state, settings=self.settings) if carried_only else state
 
     @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:
@@ -209,6 +182,31 @@ class BaseWeightRegularizer(metaclass=ABCMeta):
         self.iteration = state['iteration']
         for name in self.state:
             self.state[name] = self._in_order(state.get(name))
+
+    def _carry_over(self, carried: Dict[str, NamedTensors],
+                    anchor: NamedTensors) -> None:
+        """Go on with the importances of the step before."""
+        old = {
+            name: self._in_order(carried.get(name))
+            for name in self.carried
+        }
+        for name, tensors in old.items():
+            self.state[name] = pad(tensors, self.state[name])
+            self.num_old = [sum(count_rows(t)) for t in tensors]
+        known = carried.get('parts', {})
+        self.parts = [
+            known[name].tolist() if name in known else [rows]
+            for name, rows in zip(self.names, self.num_old)
+        ]
+        # Rows of new classes have no importance yet.
+        zeros = [torch.zeros_like(p) for p in self.params]
+        self.quadratic = QuadraticPenalty(
+            self.loss_weight, self.params, pad(self.importance(old), zeros),
+            pad(self._in_order(anchor), self.params))
+        for sizes, param in zip(self.parts, self.params):
+            new_rows = sum(count_rows(param)) - sum(sizes)
+            if new_rows:
+                sizes.append(new_rows)
 
     def _in_order(self, values: Optional[NamedTensors]) -> List[Tensor]:
         """Values in the order of the parameters, on their devices."""

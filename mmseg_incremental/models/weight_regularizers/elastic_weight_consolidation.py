@@ -34,6 +34,7 @@ class ElasticWeightConsolidation(BaseWeightRegularizer):
 
     buffers = dict(fisher=1.0)
     carried = ('fisher', )
+    arguments = ('alpha', )
 
     def __init__(self, alpha: float = 0.9, loss_weight: float = 500.0) -> None:
         super().__init__(loss_weight)

@@ -43,6 +43,7 @@ class PathIntegral(BaseWeightRegularizer):
 
     buffers = dict(omega=0.0, path=0.0, previous=0.0, origin=0.0)
     carried = ('omega', )
+    arguments = ('mode', 'damping')
 
     def __init__(self,
                  mode: str = 'official',

@@ -2,10 +2,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.runner import get_priority
+from mmengine.runner import Runner, get_priority
 from mmseg.registry import HOOKS
 from torch import nn
 
+from mmseg_incremental.engine import build_step_cfg
 from mmseg_incremental.engine.hooks import (ChannelsLastHook,
                                             TeacherSnapshotHook)
 
@@ -72,3 +73,15 @@ def test_testing_changes_the_model_alone(model):
 def test_runs_after_the_teacher_is_set():
     assert (get_priority(ChannelsLastHook.priority)
             > get_priority(TeacherSnapshotHook.priority))
+
+
+def test_runs_before_regularizers_take_buffers(tiny_cfg, tmp_path):
+    """Buffers in another layout than the weights would be slower."""
+    cfg = tiny_cfg(tmp_path, method='ewc')
+    cfg.custom_hooks = [dict(type='ChannelsLastHook')]
+    runner = SimpleNamespace(_hooks=[])
+    for hook in build_step_cfg(cfg, 1).custom_hooks:
+        Runner.register_hook(runner, hook)
+    order = [type(hook).__name__ for hook in runner._hooks]
+    assert order.index('ChannelsLastHook') < order.index(
+        'WeightRegularizerHook')

@@ -104,6 +104,19 @@ def test_each_step_has_rows_of_its_own(model):
                        before['decode_head.conv_seg.weight'][:OLD])
 
 
+def test_gradient_of_old_rows_is_not_counted(model):
+    hook = FixedClassifierHook(OLD)
+    hook.before_train(SimpleNamespace(model=model))
+    weight = model.decode_head.conv_seg.weight
+    weight.square().sum().backward()
+    assert torch.all(weight.grad[:OLD] == 0)
+    assert torch.equal(weight.grad[OLD:], 2 * weight[OLD:])
+    hook.after_train(SimpleNamespace(model=model))
+    weight.grad = None
+    weight.square().sum().backward()
+    assert torch.equal(weight.grad, 2 * weight)
+
+
 def test_rows_are_back_before_ema_sees_them():
     assert get_priority(FixedClassifierHook.priority) < get_priority(
         EMAHook.priority)

@@ -1,5 +1,6 @@
 import logging
 import runpy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.hooks import EMAHook
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, get_priority
 from mmseg.registry import HOOKS, MODELS
@@ -60,10 +61,14 @@ def scope():
     init_default_scope('mmseg')
 
 
-def fake_runner(work_dir, model=None, resume=False, **kwargs):
+def fake_runner(work_dir,
+                model=None,
+                resume=False,
+                wrapper=OptimWrapper,
+                **kwargs):
     model = Model() if model is None else model
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    wrapper = OptimWrapper(optimizer, **kwargs)
+    wrapper = wrapper(optimizer=optimizer, **kwargs)
     wrapper.initialize_count_status(model, 0, 8)
     return SimpleNamespace(
         model=model,
@@ -127,7 +132,9 @@ def test_importance_is_written(step_0):
         optimizer.step()
     torch.testing.assert_close(fisher['classifier.weight'],
                                model.classifier.weight.grad**2)
-    assert sorted(carried['PathIntegral']) == ['iteration', 'omega', 'parts']
+    path = carried['PathIntegral']
+    assert sorted(path) == ['iteration', 'omega', 'parts', 'settings']
+    assert path['settings'] == dict(mode='official', damping=1e-20)
 
 
 def test_losses_are_watched_and_penalties_added(step_0, tmp_path):
@@ -140,7 +147,7 @@ def test_losses_are_watched_and_penalties_added(step_0, tmp_path):
     anchor = torch.load(step_0['anchor'])['state_dict']
     names = ['classifier.weight', 'classifier.bias']
     omegas = {
-        name: hook.regularizers[name].omega
+        name: hook.regularizers[name].quadratic.omega
         for name in ('ElasticWeightConsolidation', 'PathIntegral')
     }
     fisher = hook.regularizers['ElasticWeightConsolidation'].state['fisher']
@@ -211,6 +218,38 @@ def test_gradients_of_mixed_precision_are_unscaled(tmp_path):
     assert regularizer.iteration == 1
     for value, before in zip(regularizer.state['fisher'], fisher):
         assert torch.equal(value, before)
+
+
+def test_amp_wrapper_with_all_it_does(step_0, tmp_path, monkeypatch):
+    """Unscaled, averaged and clipped; the penalty comes after all of it."""
+    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper.'
+    monkeypatch.setattr(f'{module}is_cuda_available', lambda: True)
+    monkeypatch.setattr(f'{module}GradScaler',
+                        partial(torch.amp.GradScaler, 'cpu'))
+    model, alone = Model(rows=3), Model(rows=3)
+    runner = fake_runner(
+        tmp_path,
+        model,
+        wrapper=AmpOptimWrapper,
+        loss_scale=1024.,
+        accumulative_counts=2,
+        clip_grad=dict(max_norm=0.1))
+    hook = build_hook(EWC, **step_0)
+    train(runner, hook, 2)
+    losses = [alone(Inputs()[index]['inputs'])['loss'] for index in (0, 1)]
+    (sum(losses) / 2).backward()
+    nn.utils.clip_grad_norm_(alone.classifier.parameters(), 0.1)
+    anchor = torch.load(step_0['anchor'])['state_dict']
+    regularizer, = hook.regularizers.values()
+    for index, name in enumerate(regularizer.names):
+        param = alone.get_parameter(name)
+        torch.testing.assert_close(regularizer.state['fisher'][index],
+                                   param.grad**2)
+        change = param.detach().clone()
+        change[:2] -= anchor[name]
+        expected = param.detach() - LEARNING_RATE * (
+            param.grad + 2 * 3 * regularizer.quadratic.omega[index] * change)
+        torch.testing.assert_close(model.get_parameter(name).data, expected)
 
 
 def test_weight_0_equals_no_hook_to_the_bit(step_0, tmp_path):
@@ -324,6 +363,7 @@ def test_resumed_run_equals_uninterrupted_one(step_0, tmp_path):
     ]
     for name, buffers in states[0].items():
         assert buffers.pop('iteration') == states[1][name]['iteration'] == 6
+        assert buffers.pop('settings') == states[1][name]['settings']
         for key, values in buffers.items():
             for param, value in values.items():
                 assert torch.equal(states[1][name][key][param], value)
@@ -352,10 +392,28 @@ def test_missing_importance_is_refused(step_0, tmp_path):
             match='none.pth does not exist, so that ElasticWeight'):
         hook.before_train(runner)
     # Where nothing is to be protected there is nothing to miss.
-    hook = build_hook(
-        dict(EWC, loss_weight=0.0), importance=path, anchor=step_0['anchor'])
+    idle = dict(EWC, loss_weight=0.0), dict(RW, loss_weight=0.0)
+    hook = build_hook(*idle, importance=path, anchor=step_0['anchor'])
     train(runner, hook, 1)
-    assert hook.regularizers['ElasticWeightConsolidation'].omega is None
+    assert all(r.quadratic is None for r in hook.regularizers.values())
+    hook = build_hook(*idle, **step_0)
+    hook.before_train(runner)
+    ewc, rw = hook.regularizers.values()
+    assert ewc.quadratic is not None and rw.quadratic is None
+
+
+def test_share_of_important_weights_is_logged(step_0, tmp_path, caplog):
+    runner = fake_runner(tmp_path, Model(rows=3))
+    hook = build_hook(EWC, **step_0)
+    with caplog.at_level(logging.INFO):
+        hook.before_train(runner)
+    regularizer, = hook.regularizers.values()
+    values = torch.cat(
+        [omega.flatten() for omega in regularizer.quadratic.omega])
+    share = (values > 0.01).double().mean().item()
+    assert 0 < share < 1
+    assert regularizer.quadratic.important_share() == pytest.approx(share)
+    assert f'ElasticWeightConsolidation: {share:.2%} of the' in caplog.text
 
 
 def test_regularizer_listed_twice_is_refused():
@@ -366,8 +424,7 @@ def test_regularizer_listed_twice_is_refused():
 def test_fused_optimizer_under_amp_is_refused(tmp_path, monkeypatch):
     runner = fake_runner(tmp_path)
     monkeypatch.setattr(
-        'mmseg_incremental.engine.hooks.weight_regularizer_hook.'
-        'AmpOptimWrapper', OptimWrapper)
+        'mmseg_incremental.engine.regularizers.AmpOptimWrapper', OptimWrapper)
     runner.optim_wrapper.optimizer._step_supports_amp_scaling = True
     with pytest.raises(IncrementalConfigError, match='fused=True unscales'):
         build_hook(EWC).before_train(runner)
@@ -378,7 +435,7 @@ def test_importance_of_another_method_is_refused(step_0, tmp_path):
     with pytest.raises(
             IncrementalConfigError,
             match='importance.pth holds the importance of .*PathIntegral, '
-            'but not of RiemannianWalk; take'):
+            'but not of RiemannianWalk; train'):
         hook.before_train(fake_runner(tmp_path, Model(rows=3)))
 
 
@@ -431,7 +488,7 @@ def as_lists(hook):
                 for param, tensor in value.items()
             }
             for key, value in regularizer.state_dict().items()
-            if isinstance(value, dict)
+            if key in regularizer.state
         }
         for name, regularizer in hook.regularizers.items()
     }
@@ -502,7 +559,7 @@ def test_no_penalty_where_the_step_starts(tmp_path):
     hook.before_train(fake_runner(tmp_path, new))
     begun, = hook.regularizers.values()
     bias = begun.names.index('decode_head.conv_seg.bias')
-    assert begun.omega[bias][0] > 0
+    assert begun.quadratic.omega[bias][0] > 0
     assert new.decode_head.conv_seg.bias[0] < 0.5
     assert begun.penalty() == 0
     with torch.no_grad():

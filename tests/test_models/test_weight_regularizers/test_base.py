@@ -82,8 +82,9 @@ def test_new_rows_have_no_importance(finished):
     params = draw_params(rows=5, seed=1)
     regularizer = Usage(3.0)
     regularizer.start(params, carried, anchor)
-    for name, omega, start, total, steps in zip(params, regularizer.omega,
-                                                regularizer.anchor,
+    for name, omega, start, total, steps in zip(params,
+                                                regularizer.quadratic.omega,
+                                                regularizer.quadratic.anchor,
                                                 regularizer.state['total'],
                                                 regularizer.state['steps']):
         old = ... if name in ('factor', 'unused') else slice(3)
@@ -150,7 +151,7 @@ def test_weight_0_leaves_gradients_to_the_bit(finished):
         optimizer.step()
     for name, param in params.items():
         assert torch.equal(param, alone[name]), name
-    assert regularizer.omega is not None and regularizer.penalty() == 0
+    assert regularizer.quadratic is not None and regularizer.penalty() == 0
 
 
 def test_no_gradient_at_all(finished):
@@ -193,7 +194,7 @@ def test_state_mid_step_goes_on_as_uninterrupted(finished):
 
 def test_only_what_is_carried_leaves_the_step(finished):
     carried, anchor = finished
-    assert sorted(carried) == ['iteration', 'parts', 'total']
+    assert sorted(carried) == ['iteration', 'parts', 'settings', 'total']
     assert sorted(carried['total']) == sorted(anchor)
     regularizer = Usage(3.0)
     regularizer.start(draw_params())

@@ -158,8 +158,8 @@ def test_steps_equal_formula(cfg):
     for step, rows in enumerate(ROWS):
         params, regularizer = begin(cfg, step, rows, *args)
         if step > 0:
-            assert regularizer.omega is not None
-            for name, omega in zip(params, regularizer.omega):
+            assert regularizer.quadratic is not None
+            for name, omega in zip(params, regularizer.quadratic.omega):
                 np.testing.assert_allclose(
                     omega,
                     padded(expected[name][1], omega.numpy(), 0.),
@@ -173,7 +173,9 @@ def test_steps_equal_formula(cfg):
             for key, values in expected[name][0].items():
                 np.testing.assert_allclose(
                     carried[key][name], values, rtol=1e-9, err_msg=name)
-        assert set(carried) == {*expected['weight'][0], 'iteration', 'parts'}
+        assert set(carried) == {
+            *expected['weight'][0], 'iteration', 'parts', 'settings'
+        }
         args = (carried, as_anchor(params))
     # Not one of them is trivial.
     assert expected['weight'][1].max() > 0.999 and expected['weight'][1].min(
@@ -187,7 +189,7 @@ def test_importance_is_in_its_range(cfg):
     args = (finish(regularizer), as_anchor(params))
     params, regularizer = begin(cfg, 1, 5, *args)
     highest = 2 if cfg['type'] == 'RiemannianWalk' else 1
-    for name, omega in zip(params, regularizer.omega):
+    for name, omega in zip(params, regularizer.quadratic.omega):
         assert omega.min() >= 0 and omega.max() <= highest
         # A single number has no range, an unused weight no gradient.
         assert (omega.max() > 0) == (name in ('weight', 'bias'))
@@ -237,8 +239,8 @@ def test_penalty_holds_weights(cfg):
         regularizer.start(params, carried, anchor)
         train(regularizer, params, 10, first=50)
         moved.append(
-            sum((o * (p.detach() - anchor[n])**2).sum().item()
-                for o, (n, p) in zip(regularizer.omega, params.items())))
+            sum((o * (p.detach() - anchor[n])**2).sum().item() for o, (
+                n, p) in zip(regularizer.quadratic.omega, params.items())))
     assert 0 < moved[1] < moved[0]
 
 
@@ -264,6 +266,7 @@ def test_state_mid_step_goes_on_as_uninterrupted(cfg):
     train(regularizer, params, 4, first=4)
     carried = finish(regularizer)
     assert carried.pop('iteration') == expected.pop('iteration') == 8
+    assert carried.pop('settings') == expected.pop('settings')
     for key, values in expected.items():
         for name, value in values.items():
             assert torch.equal(carried[key][name], value), (key, name)
