@@ -259,6 +259,36 @@ def test_extreme_logits(scale, dtype):
     assert_equal(result, value_and_grad(readable, *batch))
 
 
+@pytest.mark.parametrize('offset', [-600., -60., 60., 600.])
+@pytest.mark.parametrize('shapes', [SHAPES[1], SHAPES[5]])
+@pytest.mark.parametrize('of_teacher', [False, True])
+def test_logits_of_any_height(of_teacher, shapes, offset):
+    """Exponentials that would be infinite or nothing, by a common offset."""
+    logits, labels, teacher_logits = draw_batch(*shapes, dtype=torch.float32)
+    if of_teacher:
+        args = logits, labels, teacher_logits + offset
+    else:
+        args = logits + offset, labels, teacher_logits
+    expected = value_and_grad(
+        fused_unbiased_loss,
+        *(x.double() if x.is_floating_point() else x for x in args))
+    assert_equal(
+        value_and_grad(fused_unbiased_loss, *args),
+        expected,
+        rtol=1e-4,
+        atol=1e-6)
+
+
+@pytest.mark.parametrize('scale', [3., 100., 1e4])
+@pytest.mark.parametrize('shapes', [SHAPES[1], SHAPES[5], SHAPES[6]])
+def test_inputs_stay_as_they_are(shapes, scale):
+    batch = draw_batch(*shapes, scale=scale)
+    before = [tensor.clone() for tensor in batch]
+    value_and_grad(fused_unbiased_loss, *batch)
+    for tensor, other in zip(batch, before):
+        assert torch.equal(tensor, other)
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     logits, labels, teacher_logits = draw_batch(*SHAPES[1], dtype=dtype)
@@ -280,6 +310,12 @@ def test_channels_last_input_gives_channels_last_gradient():
     logits = logits.to(memory_format=torch.channels_last)
     other = value_and_grad(fused_unbiased_loss, logits, labels, teacher_logits)
     assert other[1].is_contiguous(memory_format=torch.channels_last)
+    assert_equal(other, result, rtol=0, atol=0)
+    # Of label size, where one layout is not as good as the other.
+    batch = draw_batch(*SHAPES[5])
+    result = value_and_grad(fused_unbiased_loss, *batch)
+    logits = batch[0].to(memory_format=torch.channels_last)
+    other = value_and_grad(fused_unbiased_loss, logits, *batch[1:])
     assert_equal(other, result, rtol=0, atol=0)
 
 
