@@ -15,7 +15,7 @@ from .step_config import build_step_cfg, step_dir
 from .stock_config import DEPLOY_CONFIG
 
 METRICS = ('base', 'new', 'all', 'average', 'base (no bg)', 'all (no bg)',
-           'average (no bg)', 'forgetting')
+           'average (no bg)', 'forgetting', 'forgetting (no bg)')
 # What decides on a result, beside method, architecture and data.
 TRAINING = ('optim_wrapper.', 'param_scheduler.', 'train_cfg.', 'randomness.',
             'model.norm_eval', 'model.fused_losses',

@@ -2,17 +2,28 @@
 from typing import Any
 
 from mmengine.config import Config
+from mmseg.registry import MODELS
+from torch import nn
 
 from mmseg_incremental.errors import IncrementalConfigError, check_keys
+from mmseg_incremental.models import (BaseClassificationLoss,
+                                      BaseDistillationLoss, BaseLabelCompleter,
+                                      BaseWeightFusion, BaseWeightRegularizer)
 
 METHOD_KEYS = ('name', 'joint', 'base_classification', 'classification',
                'classifier_init', 'distillation', 'label_completion',
                'weight_regularizers', 'weight_fusion', 'fixed_old_classifier',
                'frozen_encoder', 'keeps_weights')
-# Keys of METHOD_KEYS that name a registered class, or a list of them.
-PARTS = ('base_classification', 'classification', 'label_completion',
-         'weight_fusion')
-PART_LISTS = ('distillation', 'weight_regularizers')
+# Keys of METHOD_KEYS that name a registered class, or a list of them, and what
+# these classes are.
+PARTS = dict(
+    base_classification=BaseClassificationLoss,
+    classification=BaseClassificationLoss,
+    label_completion=BaseLabelCompleter,
+    weight_fusion=BaseWeightFusion)
+PART_LISTS = dict(
+    distillation=BaseDistillationLoss,
+    weight_regularizers=BaseWeightRegularizer)
 
 
 def method_name(cfg: Config) -> str:
@@ -46,6 +57,29 @@ def _check_part(key: str, value: Any) -> None:
         raise IncrementalConfigError(
             f'method.{key}={value!r} is not {wanted} with the key "type"; '
             'write it out, or choose by --method a method that has it.')
+    for part in parts:
+        _check_kind(key, part['type'], {**PARTS, **PART_LISTS}[key])
+
+
+def _check_kind(key: str, name: Any, base: type) -> None:
+    """See that a part is of the kind that its place is for."""
+    cls = MODELS.get(name) if isinstance(name, str) else name
+    # One that is not registered is reported where it is built.
+    if not isinstance(cls, type) or _is_of_kind(cls, base):
+        return
+    fitting = sorted(known for known, other in MODELS.module_dict.items()
+                     if isinstance(other, type) and issubclass(other, base))
+    raise IncrementalConfigError(
+        f'method.{key} has type={cls.__name__!r}, which is no '
+        f'{base.__name__}; use {" or ".join(fitting)}, or another subclass.')
+
+
+def _is_of_kind(cls: type, base: type) -> bool:
+    if base is BaseClassificationLoss:
+        # Losses of MMSegmentation, which know nothing of steps, will do.
+        return issubclass(
+            cls, nn.Module) and not issubclass(cls, BaseDistillationLoss)
+    return issubclass(cls, base)
 
 
 def _check_no_contradiction(method: dict) -> None:

@@ -11,6 +11,7 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseWeightRegularizer
 
 IMPORTANCE_FILE = 'importance.pth'
+ADVICE = 'train the step before by this method, or by --method importances'
 
 
 def importance_beside(checkpoint: str) -> str:
@@ -75,20 +76,19 @@ def check_optimizer(optim_wrapper: OptimWrapper,
             'to False.')
 
 
-def check_base_importance(cfg: Config, base_checkpoint: Optional[str]) -> None:
-    """See that a base checkpoint brings the importances that a method needs.
+def check_importance(cfg: Config, checkpoint: str) -> None:
+    """See that there are the importances that the next step needs.
 
     Args:
         cfg (Config): Config of the run.
-        base_checkpoint (str, optional): Checkpoint that stands in for step 0.
+        checkpoint (str): What the step starts from.
 
     Raises:
-        IncrementalConfigError: If it does not.
+        IncrementalConfigError: If there are not.
     """
-    if base_checkpoint is not None:
-        regularizers = build_regularizers(
-            cfg.get('method', {}).get('weight_regularizers'))
-        read_importance(importance_beside(base_checkpoint), regularizers)
+    regularizers = build_regularizers(
+        cfg.get('method', {}).get('weight_regularizers'))
+    read_importance(importance_beside(checkpoint), regularizers)
 
 
 def read_importance(path: str,
@@ -108,27 +108,37 @@ def read_importance(path: str,
             in the same settings, what a regularizer needs.
     """
     needed = [n for n, r in regularizers.items() if r.loss_weight > 0]
-    advice = 'train the step before by this method, or by --method importances'
     if not osp.isfile(path):
         if not needed:
             return {}
         raise IncrementalConfigError(
             f'{path} does not exist, so that {", ".join(needed)} would '
-            f'protect nothing; {advice}.')
+            f'protect nothing; {ADVICE}.')
     held = _load(path)
     missing = [name for name in needed if name not in held]
     if missing:
         raise IncrementalConfigError(
             f'{path} holds the importance of {", ".join(held) or "nothing"}, '
-            f'but not of {", ".join(missing)}; {advice}.')
-    for name in needed:
-        settings = regularizers[name].settings
-        if held[name].get('settings') != settings:
-            raise IncrementalConfigError(
-                f'{path} holds the importance of {name} for '
-                f'{held[name].get("settings")}, not {settings}; set these '
-                f'arguments of it as they were, or {advice} with the same.')
+            f'but not of {", ".join(missing)}; {ADVICE}.')
+    for name, regularizer in regularizers.items():
+        if name in held:
+            _check_settings(path, name, held[name].get('settings', {}),
+                            regularizer.settings)
     return held
+
+
+def _check_settings(path: str, name: str, held: dict, wanted: dict) -> None:
+    """Refuse what was gathered in another way."""
+    if held == wanted:
+        return
+    key = next(key for key in {
+        **wanted,
+        **held
+    } if held.get(key) != wanted.get(key))
+    raise IncrementalConfigError(
+        f'{path} holds the importance of {name} for {key}={held.get(key)!r}, '
+        f'not {wanted.get(key)!r}; set {key} as it was, or {ADVICE} with '
+        f'{key}={wanted.get(key)!r}.')
 
 
 def _load(path: str) -> dict:

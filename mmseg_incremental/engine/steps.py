@@ -12,7 +12,7 @@ from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
 from .distributed import on_main_process, start_distributed
 from .pretrained import resolve_pretrained
 from .profile import save_profile, start_profile, stop_phase
-from .regularizers import check_base_importance
+from .regularizers import check_importance
 from .run_check import check_data, check_model
 from .run_results import collect_results, report, save_evaluation
 from .run_state import check_run, check_same_run, check_steps, claim_work_dir
@@ -59,8 +59,8 @@ def _run_steps(cfg: Config, steps: Optional[Sequence[int]], resume: bool,
         steps = range(len(build_scenario(cfg)))
     steps = sorted(set(steps))
     check_run(cfg, steps, resume, base_checkpoint)
-    check_model(cfg, steps[-1])
-    check_base_importance(cfg, base_checkpoint)
+    for step in {steps[0], steps[-1]}:
+        check_model(cfg, step)
     check_data(cfg, steps)
     _start(cfg, steps, base_checkpoint)
     stop_phase(cfg, 'checks')
@@ -98,6 +98,12 @@ def _start(cfg: Config, steps: Sequence[int],
             base = prepare_base_checkpoint(cfg, base_checkpoint)
         elif 0 in steps:
             cfg.pretrained_left_out = resolve_pretrained(cfg)
+    first = next((s for s in steps if not _exists(final_checkpoint(cfg, s))),
+                 None)
+    if base is not None:
+        check_importance(cfg, base_checkpoint)
+    elif first:
+        check_importance(cfg, final_checkpoint(cfg, first - 1))
     claim_work_dir(cfg)
     if base is not None:
         on_main_process(adopt_base_checkpoint, cfg, base, base_checkpoint)

@@ -3,11 +3,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 import numpy as np
 from prettytable import PrettyTable
 
-from .continual import average_iou, mean_iou
+from .continual import average_iou, forgetting, mean_iou
 from .results import iou_matrix
 
 _COLUMNS = ('base', 'new', 'all', 'average', 'base (no bg)', 'all (no bg)',
-            'average (no bg)', 'forgetting', 'BWT', 'hIoU')
+            'average (no bg)', 'forgetting', 'forgetting (no bg)', 'BWT',
+            'hIoU')
 
 
 def results_table(
@@ -31,9 +32,9 @@ def results_table(
         ])
     lines = [table.get_string(), *dict.fromkeys(map(caption, runs))]
     lines.append(
-        'IoU in percent. base, all and average have the background in the '
-        'mean, the columns (no bg) do not; new has only foreground classes. '
-        'Classes without ground truth are left out.')
+        'IoU in percent. base, all, average and forgetting have the '
+        'background in the mean, the columns (no bg) do not; new has only '
+        'foreground classes. Classes without ground truth are left out.')
     lines += [
         f'* {name}: {len(run["steps"])} of {run["conventions"]["num_steps"]} '
         f'steps, state after step {run["steps"][-1]["step"]}.'
@@ -162,15 +163,17 @@ def summary_row(results: Mapping[str, Any]) -> Dict[str, Optional[float]]:
         name for name in results['conventions']['base_classes']
         if name != background
     ]
-    iou, _ = iou_matrix(results)
+    iou, first_step = iou_matrix(results)
     foreground = [name != background for name in results['class_names']]
     summary = results['summary']
     return dict(
         zip(_COLUMNS,
             (summary['base'], summary['new'], summary['all'],
-             summary['average'], group_mean(results['steps'][-1], base),
-             summary['all_no_bg'], average_iou(iou[:, foreground]),
-             summary['forgetting'], summary['bwt'], summary['hIoU'])))
+             summary['average'], group_mean(results['steps'][-1],
+                                            base), summary['all_no_bg'],
+             average_iou(iou[:, foreground]), summary['forgetting'],
+             mean_iou(forgetting(iou, first_step)[foreground]), summary['bwt'],
+             summary['hIoU'])))
 
 
 def _percent(value: Optional[float]) -> str:

@@ -3,7 +3,8 @@ from .classifier_init import CLASSIFIER_INITS
 from .entropy_pseudo_labels import EntropyPseudoLabels
 from .heads import INCREMENTAL_HEADS, IncrementalHeadMixin
 from .label_completion import BaseLabelCompleter, CompletedLabels
-from .losses import (DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
+from .losses import (BaseClassificationLoss, BaseDistillationLoss,
+                     DistillationLoss, FeatureDistillationLoss, LocalPODLoss,
                      SigmoidCrossEntropyLoss, SigmoidDistillationLoss,
                      UnbiasedCrossEntropyLoss, UnbiasedDistillationLoss)
 from .segmentor import (IncrementalCascadeEncoderDecoder,
@@ -14,11 +15,11 @@ from .weight_regularizers import (BaseWeightRegularizer,
                                   RiemannianWalk)
 
 __all__ = [
-    'BaseLabelCompleter', 'BaseWeightFusion', 'BaseWeightRegularizer',
-    'CLASSIFIER_INITS', 'CompletedLabels', 'DistillationLoss',
-    'ElasticWeightConsolidation', 'EndpointsWeightFusion',
-    'EntropyPseudoLabels', 'FeatureDistillationLoss', 'GROWABLE_HEADS',
-    'INCREMENTAL_HEADS', 'IncrementalCascadeEncoderDecoder',
+    'BaseClassificationLoss', 'BaseDistillationLoss', 'BaseLabelCompleter',
+    'BaseWeightFusion', 'BaseWeightRegularizer', 'CLASSIFIER_INITS',
+    'CompletedLabels', 'DistillationLoss', 'ElasticWeightConsolidation',
+    'EndpointsWeightFusion', 'EntropyPseudoLabels', 'FeatureDistillationLoss',
+    'GROWABLE_HEADS', 'INCREMENTAL_HEADS', 'IncrementalCascadeEncoderDecoder',
     'IncrementalEncoderDecoder', 'IncrementalHeadMixin', 'LocalPODLoss',
     'PathIntegral', 'RiemannianWalk', 'SigmoidCrossEntropyLoss',
     'SigmoidDistillationLoss', 'UnbiasedCrossEntropyLoss',

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import VOID
+from .histogram_median import median_of_histogram, median_of_the_official_code
 from .label_completion import BaseLabelCompleter, CompletedLabels
 from .losses.utils import full_precision
 
@@ -114,7 +115,8 @@ class EntropyPseudoLabels(BaseLabelCompleter):
         """Turn the histograms of all ranks into thresholds."""
         all_reduce(self.histogram)
         median = (
-            _median if self.mode == 'paper' else _median_of_the_official_code)
+            median_of_histogram
+            if self.mode == 'paper' else median_of_the_official_code)
         self.thresholds = torch.tensor(
             [median(row) for row in self.histogram.tolist()])
 
@@ -174,29 +176,3 @@ class EntropyPseudoLabels(BaseLabelCompleter):
                 f', but EntropyPseudoLabels.mode={self.mode!r}; set the mode '
                 'of that run, or remove its folder to train the step anew.')
         self.thresholds = torch.tensor(state['thresholds'])
-
-
-def _median(counts: list) -> float:
-    """Median of a histogram over [0, 1], linear inside the bin; 0 if empty."""
-    half, total = sum(counts) / 2, 0
-    for index, count in enumerate(counts):
-        if count and total + count >= half:
-            return (index + (half - total) / count) / len(counts)
-        total += count
-    return 0.0
-
-
-def _median_of_the_official_code(counts: list) -> float:
-    """What the official code takes for the median of a histogram."""
-    half, total = sum(counts) / 2, 0
-    if not half:
-        return 0.0
-    for index, count in enumerate(counts):
-        if total <= half <= total + count:
-            break
-        total += index
-    if not count and half == total:
-        # As in the official code, and no entropy is below it.
-        return math.nan
-    # An empty bin would divide by zero, which the official code does.
-    return (index + (half - total) / max(count, 1)) / len(counts)

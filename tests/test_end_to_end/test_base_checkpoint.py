@@ -1,7 +1,10 @@
+import shutil
+
 import pytest
 import torch
 
 from mmseg_incremental.engine import run_steps
+from mmseg_incremental.errors import IncrementalConfigError
 
 ROWS = ('decode_head.conv_seg.weight', 'decode_head.conv_seg.bias')
 
@@ -52,3 +55,38 @@ def test_only_later_steps(finished, tiny_cfg, permuted, tmp_path):
     assert [record['step'] for record in results['steps']] == [1]
     assert results['complete'] is False
     assert (tmp_path / 'work' / 'step_0' / 'final.pth').is_file()
+
+
+def test_base_checkpoint_of_a_regularizer(finished, tiny_cfg, tmp_path):
+    cfg = tiny_cfg(tmp_path / 'work', method='ewc', num_panel_images=0)
+    base = tmp_path / 'base' / 'final.pth'
+    base.parent.mkdir()
+    with pytest.raises(
+            IncrementalConfigError,
+            match='--base-checkpoint .*final.pth does not exist'):
+        run_steps(cfg, base_checkpoint=str(base))
+    shutil.copy(finished.work_dir / 'step_0' / 'final.pth', base)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='base/importance.pth does not exist, so that Elastic'):
+        run_steps(cfg, base_checkpoint=str(base))
+    assert not (tmp_path / 'work').exists()
+
+
+def test_importances_go_on_when_the_base_is_gone(tiny_cfg, tmp_path):
+    first = tiny_cfg(tmp_path / 'first', method='ewc', num_panel_images=0)
+    run_steps(first, steps=[0])
+    base = str(tmp_path / 'first' / 'step_0' / 'final.pth')
+    work = tmp_path / 'work'
+    cfg = tiny_cfg(work, method='ewc', num_panel_images=0)
+    run_steps(cfg, steps=[0], base_checkpoint=base)
+    shutil.rmtree(tmp_path / 'first')
+    (work / 'step_0' / 'importance.pth').rename(work / 'kept.pth')
+    with pytest.raises(
+            IncrementalConfigError,
+            match='work/step_0/importance.pth does not exist, so'):
+        run_steps(cfg, steps=[1])
+    assert not (work / 'step_1').exists()
+    (work / 'kept.pth').rename(work / 'step_0' / 'importance.pth')
+    results = run_steps(cfg, [0, 1], resume=True, base_checkpoint=base)
+    assert [record['step'] for record in results['steps']] == [0, 1]

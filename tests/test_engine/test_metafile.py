@@ -75,7 +75,8 @@ def test_entry(save_run):
                 'base (no bg)': 30.,
                 'all (no bg)': 35.,
                 'average (no bg)': 47.5,
-                'forgetting': 20.
+                'forgetting': 20.,
+                'forgetting (no bg)': 30.
             }
         }]
     }

@@ -2,12 +2,14 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 
 from mmseg_incremental.engine.regularizers import (build_regularizers,
-                                                   check_base_importance,
+                                                   check_importance,
                                                    importance_beside,
                                                    read_importance)
 from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.models import BaseWeightRegularizer
 
 EWC, PI = 'ElasticWeightConsolidation', 'PathIntegral'
 SETTINGS = {
@@ -33,21 +35,20 @@ def build(*types, **kwargs):
 
 def test_methods_without_regularizers(tmp_path):
     assert build_regularizers(None) == {} == build_regularizers([])
-    check_base_importance(ConfigDict(), str(tmp_path / 'base.pth'))
-    check_base_importance(ConfigDict(method=dict()), None)
+    check_importance(ConfigDict(), str(tmp_path / 'base.pth'))
+    check_importance(ConfigDict(method=dict()), str(tmp_path / 'base.pth'))
 
 
 def test_base_checkpoint_brings_what_is_needed(tmp_path, path):
     base = str(tmp_path / 'base.pth')
     assert importance_beside(base) == path
     cfg = ConfigDict(method=dict(weight_regularizers=[dict(type=EWC)]))
-    check_base_importance(cfg, None)
     with pytest.raises(
             IncrementalConfigError,
             match='importance.pth does not exist, so that Elastic'):
-        check_base_importance(cfg, base)
+        check_importance(cfg, base)
     torch.save({EWC: SETTINGS[EWC]}, path)
-    check_base_importance(cfg, base)
+    check_importance(cfg, base)
 
 
 def test_what_is_held_is_returned(path):
@@ -61,8 +62,8 @@ def test_what_is_held_is_returned(path):
         PI: SETTINGS[PI]
     }, f'the importance of {PI}, but not of {EWC}; train'),
     (dict(SETTINGS, **{EWC: dict(settings=dict(alpha=0.5))}),
-     f"{EWC} for {{'alpha': 0.5}}, not {{'alpha': 0.9}}; set these"),
-    (dict(SETTINGS, **{PI: dict()}), f'{PI} for None, not'),
+     f'importance of {EWC} for alpha=0.5, not 0.9; set alpha as it was, or '),
+    (dict(SETTINGS, **{PI: dict()}), f"{PI} for mode=None, not 'official'"),
     ([1], 'importance.pth is no file of importances; put back'),
     ({
         EWC: 1
@@ -73,6 +74,20 @@ def test_files_that_do_not_do(path, held, message):
     with pytest.raises(IncrementalConfigError) as error:
         read_importance(path, build(EWC, PI))
     assert message in str(error.value)
+
+
+def test_regularizer_without_arguments(path):
+
+    @MODELS.register_module()
+    class Every(BaseWeightRegularizer):
+        observe = importance = None
+
+    try:
+        torch.save(dict(Every=dict()), path)
+        regularizers = build('Every', loss_weight=1.0)
+        assert read_importance(path, regularizers) == dict(Every={})
+    finally:
+        MODELS.module_dict.pop('Every')
 
 
 def test_unreadable_file(path):
@@ -87,6 +102,7 @@ def test_weight_0_needs_nothing(path):
     assert read_importance(path, idle) == {}
     torch.save({PI: SETTINGS[PI]}, path)
     assert read_importance(path, idle) == {PI: SETTINGS[PI]}
-    # Nothing is scaled by what it was gathered with.
+    # It would go on gathering in another way.
     torch.save({EWC: dict(settings=dict(alpha=0.5))}, path)
-    read_importance(path, idle)
+    with pytest.raises(IncrementalConfigError, match='alpha=0.5, not 0.9'):
+        read_importance(path, idle)

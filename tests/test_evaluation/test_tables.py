@@ -13,16 +13,27 @@ def test_results_table(make_results):
     text = results_table(runs)
     head, first, second = cells(text)
     row = dict(zip(head, first))
-    iou = runs[0]['steps'][-1]['iou']
+    before, iou = (step['iou'] for step in runs[0]['steps'])
     names = runs[0]['class_names']
     expected = {
-        'base': sum(iou[name] for name in names[:3]) / 3,
-        'new': sum(iou[name] for name in names[3:]) / 2,
-        'all': sum(iou.values()) / 5,
-        'base (no bg)': sum(iou[name] for name in names[1:3]) / 2,
-        'all (no bg)': sum(iou[name] for name in names[1:]) / 4,
-        'average (no bg)': sum(s['mIoU_no_bg'] for s in runs[0]['steps']) / 2,
-        'average': sum(s['mIoU'] for s in runs[0]['steps']) / 2,
+        'base':
+        sum(iou[name] for name in names[:3]) / 3,
+        'new':
+        sum(iou[name] for name in names[3:]) / 2,
+        'all':
+        sum(iou.values()) / 5,
+        'base (no bg)':
+        sum(iou[name] for name in names[1:3]) / 2,
+        'all (no bg)':
+        sum(iou[name] for name in names[1:]) / 4,
+        'average (no bg)':
+        sum(s['mIoU_no_bg'] for s in runs[0]['steps']) / 2,
+        'average':
+        sum(s['mIoU'] for s in runs[0]['steps']) / 2,
+        'forgetting':
+        sum(before[name] - iou[name] for name in names[:3]) / 3,
+        'forgetting (no bg)':
+        sum(before[name] - iou[name] for name in names[1:3]) / 2,
     }
     assert {
         key: row[key]

@@ -93,7 +93,7 @@ def test_figures_reach_metafile_and_pages(record):
     rows = re.findall(r'^\| `mib`.*$', page, flags=re.M)
     assert rows[0] == (
         '| `mib` | `configs/incremental/voc_15-5_cpu.py` | 15-5 disjoint | '
-        '55.00 | 40.00 | 40.00 | - | - | - | - | - | 1.5 | - |')
+        '55.00 | 40.00 | 40.00 | - | - | - | - | - | - | 1.5 | - |')
     assert len(rows) == 2 and page.endswith('Rest\n')
     assert (root / 'docs/images/voc_15-5_cpu_old_new.png').is_file()
     # The best run comes first, and no row where no run is of the config.

@@ -81,12 +81,17 @@ class WeightRegularizerHook(Hook):
 
         Raises:
             IncrementalConfigError: If the importance of the step before is
-                of another method or model.
+                of another method or model, or the optimizer cannot be
+                watched.
         """
         model = unwrap_model(runner)
         params = {n: p for n, p in model.named_parameters() if p.requires_grad}
         carried, anchor = self._read_step_before(runner)
         for name, regularizer in self.regularizers.items():
+            if self.importance is not None and name not in carried:
+                runner.logger.warning(
+                    f'{name} begins anew: the step before has left nothing '
+                    'of it')
             regularizer.start(params, carried.get(name), anchor)
             if self.resumed is not None:
                 regularizer.load_state_dict(self.resumed[name])

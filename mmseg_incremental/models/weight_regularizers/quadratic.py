@@ -13,7 +13,8 @@ class QuadraticPenalty:
     Args:
         loss_weight (float): :math:`\lambda`.
         params (list[Tensor]): The weights :math:`\theta` in training.
-        omega (list[Tensor]): Their importances, in [0, 1].
+        omega (list[Tensor]): Their importances, in [0, 1]; those of
+            :class:`RiemannianWalk`, a sum of two, in [0, 2].
         anchor (list[Tensor]): :math:`\theta^*`.
     """
 

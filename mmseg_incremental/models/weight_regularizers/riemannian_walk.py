@@ -34,7 +34,7 @@ class RiemannianWalk(ElasticWeightConsolidation):
 
     buffers = dict(fisher=1.0, score=0.0, path=0.0, previous=0.0)
     carried = ('fisher', 'score')
-    arguments = ('interval', 'alpha')
+    arguments = ('interval', *ElasticWeightConsolidation.arguments)
 
     def __init__(self,
                  interval: int = 10,

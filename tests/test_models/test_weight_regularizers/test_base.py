@@ -9,7 +9,6 @@ import torch
 
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.models import BaseWeightRegularizer
-from mmseg_incremental.models.weight_regularizers.tensors import scale_to_one
 
 _SMALL = runpy.run_path(str(Path(__file__).with_name('small_params.py')))
 draw_params, loss_of = _SMALL['draw_params'], _SMALL['loss_of']
@@ -248,28 +247,3 @@ def test_refuses_loss_weight(weight):
 def test_base_class_is_abstract():
     with pytest.raises(TypeError, match='abstract'):
         BaseWeightRegularizer(1.0)
-
-
-def test_scale_to_one():
-    tensors = [
-        torch.tensor([[-2., 0.], [6., 2.]]),
-        torch.tensor([3e-30, 1e-30], dtype=torch.float64),
-        torch.full((2, 3), 7.),
-        torch.tensor(5.),
-        torch.tensor([1e30, -1e30, 0.]),
-    ]
-    before = copy.deepcopy(tensors)
-    scaled = scale_to_one(tensors)
-    expected = [[[0., .25], [1., .5]], [2e-22, 0.], [[0.] * 3] * 2, 0.,
-                [1., 0., .5]]
-    for tensor, values, old, new in zip(tensors, expected, before, scaled):
-        np.testing.assert_allclose(new, values, rtol=1e-6)
-        assert new.dtype == tensor.dtype and torch.equal(tensor, old)
-
-
-def test_parts_are_scaled_on_their_own():
-    """Of a single number nothing is left, as in the official code."""
-    tensors = [torch.tensor([[2., 4.], [6., 4.], [1., 9.], [5., 5.]])]
-    scaled, = scale_to_one(tensors, [[2, 1, 1]])
-    np.testing.assert_allclose(
-        scaled, [[0., .5], [1., .5], [0., 1.], [0., 0.]], rtol=1e-6)
