@@ -10,6 +10,7 @@ from mmseg_incremental.scenario import VOID, ClassIncrementalScenario
 from .class_index import class_presence
 from .class_list import ClassList
 from .holdout import holdout_part
+from .read_once import once
 from .source import build_source, check_images, read_source
 
 
@@ -76,6 +77,8 @@ class IncrementalDataset(BaseDataset):
                  lazy_init: bool = False,
                  max_refetch: int = 1000,
                  **kwargs) -> None:
+        # Before the source takes what it changes.
+        self._source_key = repr((self.dataset_type, dataset, kwargs))
         self.source = build_source(
             type(self).__name__, dataset, self.dataset_type, kwargs)
         self.class_list = ClassList.from_dataset(self.source, background)
@@ -130,10 +133,11 @@ class IncrementalDataset(BaseDataset):
             list[dict]: Data infos as of the wrapped dataset, without labels'
             mapping, which :meth:`get_data_info` adds.
         """
-        data_list = read_source(self.source)
-        for info in data_list:
-            info.update(label_map=None, reduce_zero_label=False)
-        return data_list
+        infos = once(self._source_key, lambda: read_source(self.source))
+        return [
+            dict(info, label_map=None, reduce_zero_label=False)
+            for info in infos
+        ]
 
     def filter_data(self) -> List[dict]:
         """Keep the images that the scenario gives to the step.
@@ -172,6 +176,10 @@ class IncrementalDataset(BaseDataset):
         Returns:
             np.ndarray: bool of shape (num_images, num_labels).
         """
+        return once((self._source_key, self.class_list.names, self.index_dir),
+                    self._read_presence)
+
+    def _read_presence(self) -> np.ndarray:
         paths = [info['seg_map_path'] for info in self.data_list]
         raw = class_presence(
             paths, cache_dir=self.index_dir, backend_args=self.backend_args)

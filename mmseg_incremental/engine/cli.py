@@ -9,7 +9,9 @@ from typing import Callable, List, Optional, Sequence
 from mmengine.config import Config, DictAction
 from prettytable import PrettyTable
 
+from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.scenario import ClassIncrementalScenario
 from .base_checkpoint import prepare_base_checkpoint
 from .method_config import method_name
 from .run_check import check_model, count_step_images
@@ -135,6 +137,18 @@ def describe_steps(cfg: Config,
         ['step', 'new classes', 'seen', 'train images', 'val images'])
     table.align['new classes'] = 'l'
     table.max_width['new classes'] = 60
+    with read_once():
+        problem = _add_steps(table, cfg, scenario, steps)
+    title = (f'task {cfg.scenario.task}, {scenario.setting}, method '
+             f'{method_name(cfg)}, {len(scenario)} steps, work dir '
+             f'{cfg.work_dir}')
+    return f'{title}\n{table}{problem}'
+
+
+def _add_steps(table: PrettyTable, cfg: Config,
+               scenario: ClassIncrementalScenario,
+               steps: Sequence[int]) -> str:
+    """Add a row a step; return why images are not counted, if they are not."""
     problem = ''
     for step in steps:
         step_cfg = build_step_cfg(cfg, step)
@@ -148,7 +162,4 @@ def describe_steps(cfg: Config,
             step, ', '.join(scenario.names(scenario.new(step))),
             len(scenario.seen(step)), *counts
         ])
-    title = (f'task {cfg.scenario.task}, {scenario.setting}, method '
-             f'{method_name(cfg)}, {len(scenario)} steps, work dir '
-             f'{cfg.work_dir}')
-    return f'{title}\n{table}{problem}'
+    return problem

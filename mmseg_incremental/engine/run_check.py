@@ -10,6 +10,7 @@ from mmseg.registry import (DATASETS, HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS,
                             OPTIMIZERS, PARAM_SCHEDULERS)
 from torch import nn
 
+from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.models import GROWABLE_HEADS
 from mmseg_incremental.models.teacher import check_compile
@@ -151,8 +152,9 @@ def check_data(cfg: Config, steps: Sequence[int]) -> None:
         IncrementalConfigError: If files are missing or wrong, or a step has
             no image.
     """
-    for step in steps:
-        count_step_images(build_step_cfg(cfg, step))
+    with read_once():
+        for step in steps:
+            count_step_images(build_step_cfg(cfg, step))
 
 
 def count_step_images(step_cfg: Config) -> Tuple[int, int]:
