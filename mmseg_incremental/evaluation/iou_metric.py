@@ -6,6 +6,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
 from mmseg_incremental.errors import IncrementalConfigError
+from .pixel_counts import count_pixels
 
 
 @METRICS.register_module()
@@ -104,8 +105,7 @@ class IncrementalIoUMetric(IoUMetric):
                             ignore_index: int) -> Tuple[torch.Tensor, ...]:
         """Count the pixels of one image.
 
-        As the stock metric, but in integers and without picking out pixels,
-        in a third of the time.
+        As the stock metric, but in integers and in a fraction of its time.
 
         Args:
             pred_label (torch.Tensor): Prediction, shape (H, W).
@@ -117,16 +117,9 @@ class IncrementalIoUMetric(IoUMetric):
             tuple[torch.Tensor]: Pixels of the intersection, the union, the
             prediction and the ground truth of every class, shape (C, ) each.
         """
-        label, pred_label = label.flatten().long(), pred_label.flatten().long()
-        # What is not counted goes to one class more.
-        ignored = label == ignore_index
-        label = label.masked_fill(ignored, num_classes)
-        pred_label = pred_label.masked_fill(ignored, num_classes)
-        common = label.masked_fill(label != pred_label, num_classes)
         intersect, predicted, labelled = (
-            torch.bincount(pixels, minlength=num_classes +
-                           1)[:num_classes].cpu().double()
-            for pixels in (common, pred_label, label))
+            area.cpu().double() for area in count_pixels(
+                label, pred_label, num_classes, ignore_index))
         return intersect, predicted + labelled - intersect, predicted, labelled
 
     @staticmethod
