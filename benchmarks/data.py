@@ -15,8 +15,8 @@ from mmengine.logging import MMLogger
 from mmseg.datasets.transforms import LoadAnnotations
 
 from mmseg_incremental.datasets.class_index import class_presence
-from mmseg_incremental.datasets.transforms.label_table import \
-    LoadAnnotationsByTable
+from mmseg_incremental.datasets.transforms.label_table import (
+    LoadAnnotationsByTable, build_label_table)
 
 # Old classes to background, new ones to the end, as at a later step.
 LABEL_MAP = {
@@ -57,6 +57,11 @@ def load(transform: Any, path: str) -> None:
 def map_by_lambda(mask: np.ndarray, path: str) -> None:
     """The approach of the published codes: a Python function a pixel."""
     np.vectorize(lambda label: LABEL_MAP.get(label, 255))(mask)
+
+
+def map_by_table(mask: np.ndarray, path: str) -> None:
+    """What the transform of this package does with a decoded mask."""
+    cv2.LUT(mask, build_label_table(LABEL_MAP))
 
 
 def compare_index(paths: List[str], repeats: int) -> List[List[str]]:
@@ -108,6 +113,7 @@ def compare_mapping(repeats: int) -> List[List[str]]:
             bare: partial(decode, path),
             'decoding and table': partial(load, table, path),
             'decoding and stock `label_map`': partial(load, stock, path),
+            'table, mapping alone': partial(map_by_table, mask, path),
             'published approach, mapping alone':
             partial(map_by_lambda, mask, path)
         }

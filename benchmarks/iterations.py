@@ -20,7 +20,7 @@ from torch import nn
 from mmseg_incremental.engine import load_config
 from mmseg_incremental.engine.model_config import (head_configs,
                                                    without_pretrained)
-from mmseg_incremental.models.teacher import fold_batch_norm
+from mmseg_incremental.models.teacher import fold_batch_norm, precision
 
 MODELS_OF = {
     'MobileNetV2-ASPP': 'voc_15-5_cpu',
@@ -29,7 +29,10 @@ MODELS_OF = {
 }
 CLASSES = ((21, 16), (151, 101))
 STOCK = 'MMSegmentation'
-FLOOR = 'forward pass of the teacher alone'
+FLOORS = {
+    'forward pass of the teacher': None,
+    'forward pass of the teacher, teacher in bfloat16': torch.bfloat16
+}
 SIZE = 256
 
 
@@ -93,11 +96,13 @@ def build_teacher(cfg: ConfigDict, num_old: int, fold: bool) -> nn.Module:
     return fold_batch_norm(teacher) if fold else teacher
 
 
-def forward_alone(teacher: nn.Module, batch: tuple) -> Callable[[], None]:
+def forward_alone(teacher: nn.Module,
+                  batch: tuple,
+                  dtype: Optional[torch.dtype] = None) -> Callable[[], None]:
     """What a teacher costs at least, without any loss."""
 
     def run() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), precision(get_device(), dtype):
             teacher(batch[0], mode='tensor')
 
     return run
@@ -176,7 +181,9 @@ def compare(name: str, num_classes: int, num_old: int,
         side: iteration(model, batch)
         for side, model in models.items()
     }
-    functions[FLOOR] = forward_alone(build_teacher(cfg, num_old, True), batch)
+    teacher = build_teacher(cfg, num_old, True)
+    for name_of_floor, dtype in FLOORS.items():
+        functions[name_of_floor] = forward_alone(teacher, batch, dtype)
     times = alternate(functions, args.repeats)
     return [[
         f'{name}, {num_classes} ({num_old} old)', side,

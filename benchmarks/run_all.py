@@ -8,6 +8,8 @@ import sys
 import time
 from typing import NamedTuple, Optional, Tuple
 
+from summary import summarize
+
 FOLDER = osp.dirname(osp.abspath(__file__))
 README = osp.join(FOLDER, 'README.md')
 PLACE = '<!-- {0} -->\n.*?<!-- end of {0} -->\n'
@@ -20,25 +22,33 @@ class Benchmark(NamedTuple):
         argv (tuple[str]): Its arguments.
         needs (str): The option that names its data, if it needs any.
         threads (int, optional): Threads of torch, None for one a core.
-        on_gpu (bool): Whether it needs a GPU and runs if it is named only.
+        if_named (bool): Whether it runs only if it is named: for want of a
+            GPU, or as it has no demand of its own and takes long.
     """
 
     argv: Tuple[str, ...] = ()
     needs: str = ''
     threads: Optional[int] = None
-    on_gpu: bool = False
+    if_named: bool = False
 
 
 BENCHMARKS = {
-    'losses': Benchmark(),
-    'iterations': Benchmark(),
-    'memory': Benchmark(threads=1),
-    'data': Benchmark(needs='masks'),
-    'joint_vs_mmseg': Benchmark(('--iters', '20', '--repeats', '7'),
-                                threads=1),
-    'sequence': Benchmark(('--data-root', ), needs='voc'),
-    'scale': Benchmark(),
-    'gpu': Benchmark(on_gpu=True)
+    'losses':
+    Benchmark(),
+    'iterations':
+    Benchmark(),
+    'memory':
+    Benchmark(threads=1, if_named=True),
+    'data':
+    Benchmark(needs='masks'),
+    'joint_vs_mmseg':
+    Benchmark(('--iters', '20', '--repeats', '7'), threads=1, if_named=True),
+    'sequence':
+    Benchmark(('--data-root', ), needs='voc'),
+    'scale':
+    Benchmark(),
+    'gpu':
+    Benchmark(if_named=True)
 }
 
 
@@ -57,8 +67,8 @@ def parse_args() -> argparse.Namespace:
         '--only',
         nargs='+',
         choices=BENCHMARKS,
-        default=[name for name in BENCHMARKS if not BENCHMARKS[name].on_gpu],
-        help='which benchmarks (default: all that run without a GPU)')
+        default=[name for name in BENCHMARKS if not BENCHMARKS[name].if_named],
+        help='which benchmarks (default: those of the first table)')
     args = parser.parse_args()
     for name in args.only:
         option = BENCHMARKS[name].needs
@@ -101,8 +111,23 @@ def run(name: str, folder: Optional[str] = None) -> str:
         if line.startswith(('| ', '- ')) or not line
     ]
     minutes = (time.perf_counter() - start) / 60
-    lines.append(f'- It took {minutes:.1f} minutes')
+    lines.append(f'- Commit {commit()}; it took {minutes:.1f} minutes')
     return '\n'.join(lines).strip() + '\n'
+
+
+def commit() -> str:
+    """What of the repository was measured."""
+
+    def git(*argv: str) -> str:
+        return subprocess.run(['git', *argv],
+                              cwd=osp.dirname(FOLDER),
+                              capture_output=True,
+                              text=True).stdout.strip()
+
+    # The page itself changes from one benchmark to the next.
+    changed = git('status', '--porcelain', '--', ':!benchmarks/README.md')
+    return (git('rev-parse', '--short', 'HEAD')
+            or 'unknown') + (' and changes' if changed else '')
 
 
 def record(text: str, name: str, tables: str) -> str:
@@ -144,6 +169,7 @@ def main() -> None:
         print(tables, flush=True)
         with open(README, encoding='utf-8') as file:
             text = record(file.read(), name, tables)
+        text = record(text, 'demands', summarize(text))
         with open(README, 'w', encoding='utf-8') as file:
             file.write(text)
     print(f'{(time.perf_counter() - start) / 60:.1f} minutes in all')

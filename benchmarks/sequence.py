@@ -16,18 +16,22 @@ from joint_vs_mmseg import STOCK, to_stock
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmseg_incremental.engine import build_scenario, load_config, run_steps
+from mmseg_incremental.datasets.read_once import read_once
+from mmseg_incremental.engine import (build_scenario, build_step_cfg,
+                                      load_config, run_steps)
 from mmseg_incremental.engine.cli import exit_on_bad_input
 from mmseg_incremental.engine.model_config import without_pretrained
 from mmseg_incremental.engine.profile import PROFILE_FILE, Profile
+from mmseg_incremental.engine.run_check import count_step_images
 from mmseg_incremental.engine.step_runner import release_workers
 
 # What a run does once, whatever the number of its steps.
 ONCE = ('report', )
 TRAINING = ('iterations', 'waiting for data')
 FORWARD = 'evaluation: forward'
-IMAGES = (FORWARD, 'evaluation: inputs', 'evaluation: metric',
-          'evaluation: waiting for data')
+# Of MMSegmentation and the machine; the rest is counting.
+STOCK_IMAGES = (FORWARD, 'evaluation: inputs', 'evaluation: waiting for data')
+IMAGES = (*STOCK_IMAGES, 'evaluation: metric')
 Phases = Dict[str, float]
 
 
@@ -76,9 +80,18 @@ def read_config(args: argparse.Namespace, method: str,
 
 
 def stock_config(args: argparse.Namespace, root: str) -> Config:
-    """The same iterations in MMSegmentation alone, on all classes."""
+    """The same iterations in MMSegmentation alone, on all classes.
+
+    Optimizer and statistics of BatchNorm are those of a later step.
+    """
     cfg = read_config(args, 'joint', osp.join(root, 'joint'))
     cfg.train_cfg.max_iters = args.iters
+    later = build_step_cfg(read_config(args, args.method, root), 1)
+    cfg.optim_wrapper = later.optim_wrapper
+    cfg.param_scheduler = later.param_scheduler
+    if later.model.get('norm_eval'):
+        # What a stock backbone knows of it, those of the head are trained.
+        cfg.model.backbone.norm_eval = True
     if not cfg.train_dataloader.get('num_workers'):
         # torch refuses persistent workers where there are none.
         cfg.train_dataloader.persistent_workers = False
@@ -180,6 +193,7 @@ def summarize(args: argparse.Namespace, steps: List[Phases],
     stock = 1000 * median(plain, *TRAINING) / args.iters
     image = 1000 * median(steps, *IMAGES) / args.images
     forward = 1000 * median(steps, FORWARD) / args.images
+    stock_image = 1000 * median(steps, *STOCK_IMAGES) / args.images
     kept = {*TRAINING, *ONCE, *IMAGES}
     rest = median(steps, *(name for name in steps[0] if name not in kept))
     once = median(steps, *ONCE)
@@ -194,14 +208,19 @@ def summarize(args: argparse.Namespace, steps: List[Phases],
             'evaluation of an image', 'all', f'{image:.1f} ms',
             f'{image / forward:.2f}'
         ],
+        [
+            'evaluation of an image', 'inputs and waiting alone',
+            f'{stock_image:.1f} ms', f'{stock_image / forward:.2f}'
+        ],
         ['rest of a step', args.method, f'{rest:.2f} s', ''],
         ['once a run', args.method, f'{once:.2f} s', ''],
-        *whole_run(args, iteration / 1000, stock / 1000, rest, once),
+        *whole_run(args, iteration / 1000, stock / 1000, rest, once,
+                   image / 1000),
     ]
 
 
 def whole_run(args: argparse.Namespace, iteration: float, stock: float,
-              rest: float, once: float) -> List[List[str]]:
+              rest: float, once: float, image: float) -> List[List[str]]:
     """The later steps of the config at its own length, calculated.
 
     Args:
@@ -210,6 +229,7 @@ def whole_run(args: argparse.Namespace, iteration: float, stock: float,
         stock (float): Seconds of a plain iteration.
         rest (float): Seconds of a step beside iterations and images.
         once (float): Seconds that a run takes once.
+        image (float): Seconds of an image of an evaluation.
 
     Returns:
         list[list[str]]: Rows of the table.
@@ -221,9 +241,25 @@ def whole_run(args: argparse.Namespace, iteration: float, stock: float,
         return []
     ours = count * (iters * iteration + rest) + once
     theirs = count * iters * stock
-    what = f'{count} steps of {iters} iterations, evaluation left out'
+    images = count_evaluated(args)
+    seen = ours + images * image
+    what = f'{count} steps of {iters} iterations'
     return [[what, STOCK, f'{theirs:.0f} s', '1.00'],
-            [what, args.method, f'{ours:.0f} s', f'{ours / theirs:.2f}']]
+            [what, args.method, f'{ours:.0f} s', f'{ours / theirs:.2f}'],
+            [
+                what, f'{args.method}, {images:,} images evaluated',
+                f'{seen:.0f} s', f'{seen / theirs:.2f}'
+            ]]
+
+
+def count_evaluated(args: argparse.Namespace) -> int:
+    """Number of images in the evaluations of all later steps."""
+    options = {} if args.data_root is None else dict(data_root=args.data_root)
+    cfg = load_config(args.config, method=args.method, cfg_options=options)
+    with read_once():
+        return sum(
+            count_step_images(build_step_cfg(cfg, step))[1]
+            for step in range(1, len(build_scenario(cfg))))
 
 
 def later_iterations(cfg: Config) -> Optional[int]:
