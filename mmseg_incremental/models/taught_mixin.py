@@ -12,7 +12,7 @@ from .losses import StepOutputs
 from .network_outputs import Runs, forward_outputs
 from .step_labels import (labelled_share, stack_labels, weighted_pixels,
                           with_labels)
-from .teacher import precision
+from .teacher import cast_weights, precision
 
 
 class TaughtMixin:
@@ -42,9 +42,11 @@ class TaughtMixin:
         Args:
             teacher (TaughtMixin): A model with the old classes.
             dtype (torch.dtype, optional): What it computes in, by
-                autocasting. Defaults to None, as the student.
+                autocasting; its weights are cast for that. Defaults to None,
+                as the student.
         """
         teacher.eval().requires_grad_(False)
+        cast_weights(teacher, dtype)
         object.__setattr__(self, 'teacher', teacher)
         self.teacher_dtype = dtype
 

@@ -16,6 +16,9 @@ TOLERANCE = 1e-4
 # Height and width of the picture that both networks are compared on.
 PROBE_SIZE = 64
 DTYPES = ('float16', 'bfloat16')
+# Of layers whose weights autocasting casts as a whole.
+CAST_FORWARDS = (nn.Conv2d.forward, nn.ConvTranspose2d.forward,
+                 nn.Linear.forward)
 
 
 def fold_batch_norm(teacher: nn.Module) -> nn.Module:
@@ -130,6 +133,24 @@ def dtype_of_teacher(dtype: Optional[str]) -> Optional[torch.dtype]:
             f'allowed are {", ".join(DTYPES)} and None, the type of the '
             'student.')
     return getattr(torch, dtype)
+
+
+def cast_weights(teacher: nn.Module, dtype: Optional[torch.dtype]) -> None:
+    """Cast the weights that autocasting would cast at every call, in place.
+
+    Those of layers that compute anything else of their weights stay as they
+    are, and so do normalisations.
+
+    Args:
+        teacher (nn.Module): The segmentor.
+        dtype (torch.dtype, optional): As :func:`dtype_of_teacher` returns
+            it.
+    """
+    if dtype is None:
+        return
+    for module in teacher.modules():
+        if type(module).forward in CAST_FORWARDS:
+            module.to(dtype)
 
 
 def precision(device: str, dtype: Optional[torch.dtype]) -> ContextManager:

@@ -70,6 +70,37 @@ def test_folded(name, head, build, images):
         others, logits, rtol=0, atol=1e-4 * float(logits.abs().max()))
 
 
+@pytest.mark.parametrize('name', BACKBONES)
+def test_cast_weights_compute_as_autocasting(name, build, images):
+    model = build(name)
+    cast = copy.deepcopy(model)
+    teacher.cast_weights(cast, torch.bfloat16)
+    assert cast.decode_head.conv_seg.weight.dtype == torch.bfloat16
+    kinds = {type(m) for m in model.modules() if 'Norm' in type(m).__name__}
+    assert kinds and all(p.dtype == torch.float32
+                         for m in cast.modules() if type(m) in kinds
+                         for p in m.parameters())
+    with torch.no_grad(), teacher.precision('cpu', torch.bfloat16):
+        logits, others = (m(images, mode='tensor') for m in (model, cast))
+    assert logits.dtype == torch.bfloat16
+    assert torch.equal(logits, others)
+
+
+def test_weights_that_are_used_otherwise_stay():
+
+    class Standardised(nn.Conv2d):
+
+        def forward(self, inputs):
+            return inputs * self.weight.mean()
+
+    model = nn.Sequential(Standardised(2, 2, 1), nn.Conv2d(2, 2, 1))
+    teacher.cast_weights(model, None)
+    assert model[1].weight.dtype == torch.float32
+    teacher.cast_weights(model, torch.float16)
+    assert model[0].weight.dtype == torch.float32
+    assert model[1].weight.dtype == torch.float16
+
+
 def test_coarse_arithmetic_does_not_prevent_it(build):
     folded = teacher.fold_batch_norm(build().bfloat16())
     assert not any(isinstance(m, _BatchNorm) for m in folded.modules())
