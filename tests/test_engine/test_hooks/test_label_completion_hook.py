@@ -128,6 +128,18 @@ def test_resumed_run_does_not_look_again(build_runner, tmp_path, caplog):
     assert caplog.messages == [f'Label completion: read from {path}']
 
 
+def test_other_ranks_get_what_the_first_one_reads(build_runner, tmp_path,
+                                                  monkeypatch):
+    """Its folder may be on no disk of theirs."""
+    state = dict(mode='paper', thresholds=[.5, .25, .125])
+    monkeypatch.setattr(
+        'mmseg_incremental.engine.hooks.label_completion_hook.'
+        'on_main_process', lambda function, path: state)
+    model = run(build_runner(resume=True))
+    assert model.num_seen == 0 and not list(tmp_path.iterdir())
+    assert model.label_completion.thresholds.tolist() == [.5, .25, .125]
+
+
 def test_resumed_run_that_was_stopped_before(build_runner, tmp_path):
     model = run(build_runner(resume=True))
     assert model.num_seen == NUM_IMAGES
