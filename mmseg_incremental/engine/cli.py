@@ -14,6 +14,7 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .base_checkpoint import prepare_base_checkpoint
 from .method_config import method_name
+from .regularizers import check_importance
 from .run_check import check_model, count_step_images
 from .run_state import check_run, check_steps
 from .scenario_config import build_scenario
@@ -133,6 +134,7 @@ def describe_steps(cfg: Config,
     check_model(cfg, steps[-1])
     if base_checkpoint is not None:
         prepare_base_checkpoint(cfg, base_checkpoint)
+        check_importance(cfg, base_checkpoint)
     table = PrettyTable(
         ['step', 'new classes', 'seen', 'train images', 'val images'])
     table.align['new classes'] = 'l'

@@ -44,7 +44,10 @@ class FixedClassifierHook(Hook):
             for param in head.conv_seg.parameters()
         ]
         self.rows = [(p, p.detach()[:self.num_old].clone()) for p in params]
-        self.handles = [p.register_hook(self._without_old) for p in params]
+        self.handles = [
+            p.register_hook(self._without_old) for p in params
+            if p.requires_grad
+        ]
 
     @torch.no_grad()
     def after_train_iter(self,

@@ -50,7 +50,7 @@ class QuadraticPenalty:
         """How many of the weights are held, for the log.
 
         Args:
-            above (float): The importance from which a weight counts.
+            above (float): The importance above which a weight counts.
                 Defaults to 0.01.
 
         Returns:
