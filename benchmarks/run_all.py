@@ -68,7 +68,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=BENCHMARKS,
         default=[name for name in BENCHMARKS if not BENCHMARKS[name].if_named],
-        help='which benchmarks (default: those of the first table)')
+        help='which benchmarks (default: all but memory, joint_vs_mmseg '
+        'and gpu)')
     args = parser.parse_args()
     for name in args.only:
         option = BENCHMARKS[name].needs

@@ -131,6 +131,10 @@ def _check_settings(path: str, name: str, held: dict, wanted: dict) -> None:
     """Refuse what was gathered in another way."""
     if held == wanted:
         return
+    if not held:
+        raise IncrementalConfigError(
+            f'{path} does not say with which {", ".join(wanted)} the '
+            f'importance of {name} was gathered; {ADVICE}.')
     key = next(key for key in {
         **wanted,
         **held

@@ -25,9 +25,9 @@ def count_pixels(label: Tensor, pred_label: Tensor, num_classes: int,
     label, pred_label = label.flatten().long(), pred_label.flatten().long()
     # What is not counted goes to one class more.
     label = label.masked_fill(label == ignore_index, num_classes)
-    if num_classes**2 > label.numel():
-        return _count_classes(label, pred_label, num_classes)
     num_pairs = num_classes**2
+    if num_pairs > label.numel():
+        return _count_classes(label, pred_label, num_classes)
     pairs = torch.bincount(
         label * num_classes + pred_label, minlength=num_pairs)
     matrix = pairs[:num_pairs].view(num_classes, num_classes)

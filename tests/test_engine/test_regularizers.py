@@ -63,7 +63,8 @@ def test_what_is_held_is_returned(path):
     }, f'the importance of {PI}, but not of {EWC}; train'),
     (dict(SETTINGS, **{EWC: dict(settings=dict(alpha=0.5))}),
      f'importance of {EWC} for alpha=0.5, not 0.9; set alpha as it was, or '),
-    (dict(SETTINGS, **{PI: dict()}), f"{PI} for mode=None, not 'official'"),
+    (dict(SETTINGS, **{PI: dict()}),
+     f'with which mode, damping the importance of {PI} was'),
     ([1], 'importance.pth is no file of importances; put back'),
     ({
         EWC: 1
