@@ -2,7 +2,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
 
+from mmseg_incremental.engine import build_scenario, build_step_cfg
 from mmseg_incremental.engine.cli import (describe_steps, exit_on_bad_input,
                                           parse_steps)
 from mmseg_incremental.errors import IncrementalConfigError
@@ -106,6 +110,22 @@ def test_table_without_data(tiny_cfg, tmp_path):
 def test_what_a_run_would_refuse(tiny_cfg, tmp_path, options, kwargs, message):
     with pytest.raises(IncrementalConfigError, match=message):
         describe_steps(tiny_cfg(tmp_path, **options), **kwargs)
+
+
+def test_base_checkpoint_without_importances(tiny_cfg, tmp_path):
+    init_default_scope('mmseg')
+    cfg = tiny_cfg(tmp_path / 'work', method='ewc')
+    names = build_scenario(cfg).names(build_scenario(cfg).seen(0))
+    model = MODELS.build(build_step_cfg(cfg, 0).model)
+    base = str(tmp_path / 'base.pth')
+    torch.save(
+        dict(
+            meta=dict(dataset_meta=dict(classes=names)),
+            state_dict=model.state_dict()), base)
+    with pytest.raises(
+            IncrementalConfigError,
+            match='importance.pth does not exist, so that Elastic'):
+        describe_steps(cfg, base_checkpoint=base)
 
 
 def test_work_dir_with_results(tiny_cfg, tmp_path):
