@@ -20,7 +20,8 @@ from torch import nn
 from mmseg_incremental.engine import load_config
 from mmseg_incremental.engine.model_config import (head_configs,
                                                    without_pretrained)
-from mmseg_incremental.models.teacher import fold_batch_norm, precision
+from mmseg_incremental.models.teacher import (cast_weights, fold_batch_norm,
+                                              precision)
 
 MODELS_OF = {
     'MobileNetV2-ASPP': 'voc_15-5_cpu',
@@ -183,7 +184,9 @@ def compare(name: str, num_classes: int, num_old: int,
     }
     teacher = build_teacher(cfg, num_old, True)
     for name_of_floor, dtype in FLOORS.items():
-        functions[name_of_floor] = forward_alone(teacher, batch, dtype)
+        cast = copy.deepcopy(teacher)
+        cast_weights(cast, dtype)
+        functions[name_of_floor] = forward_alone(cast, batch, dtype)
     times = alternate(functions, args.repeats)
     return [[
         f'{name}, {num_classes} ({num_old} old)', side,

@@ -15,7 +15,7 @@ from .checkpoints import (check_fit, checkpoint_classes, read_checkpoint,
                           save_atomically)
 from .method_config import method_name
 from .model_config import without_pretrained
-from .regularizers import IMPORTANCE_FILE, importance_beside
+from .regularizers import importance_beside
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg, final_checkpoint, step_dir
 from .stock_config import DEPLOY_CONFIG, write_deploy_config
@@ -77,7 +77,7 @@ def adopt_base_checkpoint(cfg: Config, checkpoint: dict, path: str) -> None:
     # Its rows are in the order that the checkpoint had.
     reordered = checkpoint['meta']['incremental']['reordered']
     if osp.isfile(importance) and not reordered:
-        shutil.copy(importance, osp.join(step_dir(cfg, 0), IMPORTANCE_FILE))
+        shutil.copy(importance, importance_beside(target))
     save_atomically(checkpoint, target)
     print_log(f'Step 0: the base checkpoint becomes {target}')
 

@@ -15,7 +15,7 @@ from mmseg_incremental.scenario import ClassIncrementalScenario
 from .base_checkpoint import prepare_base_checkpoint
 from .method_config import method_name
 from .regularizers import check_importance
-from .run_check import check_model, count_step_images
+from .run_check import check_models, count_step_images
 from .run_state import check_run, check_steps
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg
@@ -131,7 +131,7 @@ def describe_steps(cfg: Config,
     check_steps(cfg, steps)
     # A dry run may look at a work dir that holds results already.
     check_run(cfg, [], resume=True, base_checkpoint=base_checkpoint)
-    check_model(cfg, steps[-1])
+    check_models(cfg, steps)
     if base_checkpoint is not None:
         prepare_base_checkpoint(cfg, base_checkpoint)
         check_importance(cfg, base_checkpoint)

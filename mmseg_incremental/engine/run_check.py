@@ -56,6 +56,20 @@ def check_model(cfg: Config, step: int) -> None:
                         cfg.get('method', {}).get('weight_regularizers'))
 
 
+def check_models(cfg: Config, steps: Sequence[int]) -> None:
+    """Check the first and the last of some steps, between which all lie alike.
+
+    Args:
+        cfg (Config): Config of the run.
+        steps (Sequence[int]): The steps.
+
+    Raises:
+        IncrementalConfigError: As :func:`check_model`.
+    """
+    for step in sorted({min(steps), max(steps)}):
+        check_model(cfg, step)
+
+
 def _check_parts(cfg: Config) -> None:
     """Build the parts of the method that are not in the model."""
     check_method(cfg)

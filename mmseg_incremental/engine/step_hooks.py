@@ -8,7 +8,7 @@ from mmseg_incremental.errors import check_keys
 from mmseg_incremental.models.teacher import dtype_of_teacher
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .method_config import method_name
-from .regularizers import IMPORTANCE_FILE
+from .regularizers import importance_beside
 
 FINAL_CHECKPOINT = 'final.pth'
 TEACHER_KEYS = ('fold_batch_norm', 'dtype', 'compile')
@@ -112,7 +112,7 @@ def later_step_hooks(cfg: Config, scenario: ClassIncrementalScenario,
             dict(
                 type='WeightRegularizerHook',
                 regularizers=method.weight_regularizers,
-                importance=osp.join(folder, IMPORTANCE_FILE),
+                importance=importance_beside(checkpoint),
                 anchor=checkpoint))
     if method.get('fixed_old_classifier'):
         hooks.append(dict(type='FixedClassifierHook', num_old=num_old))

@@ -13,7 +13,7 @@ from .distributed import on_main_process, start_distributed
 from .pretrained import resolve_pretrained
 from .profile import save_profile, start_profile, stop_phase
 from .regularizers import check_importance
-from .run_check import check_data, check_model
+from .run_check import check_data, check_models
 from .run_results import collect_results, report, save_evaluation
 from .run_state import check_run, check_same_run, check_steps, claim_work_dir
 from .scenario_config import build_scenario
@@ -59,8 +59,7 @@ def _run_steps(cfg: Config, steps: Optional[Sequence[int]], resume: bool,
         steps = range(len(build_scenario(cfg)))
     steps = sorted(set(steps))
     check_run(cfg, steps, resume, base_checkpoint)
-    for step in {steps[0], steps[-1]}:
-        check_model(cfg, step)
+    check_models(cfg, steps)
     check_data(cfg, steps)
     _start(cfg, steps, base_checkpoint)
     stop_phase(cfg, 'checks')
