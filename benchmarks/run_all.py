@@ -97,7 +97,7 @@ def run(name: str, folder: Optional[str] = None) -> str:
     env = dict(os.environ)
     if benchmark.threads is not None:
         env['OMP_NUM_THREADS'] = str(benchmark.threads)
-    start = time.perf_counter()
+    start, measured = time.perf_counter(), commit()
     done = subprocess.run(
         [sys.executable, osp.join(FOLDER, f'{name}.py'), *argv],
         cwd=osp.dirname(FOLDER),
@@ -112,18 +112,21 @@ def run(name: str, folder: Optional[str] = None) -> str:
         if line.startswith(('| ', '- ')) or not line
     ]
     minutes = (time.perf_counter() - start) / 60
-    lines.append(f'- Commit {commit()}; it took {minutes:.1f} minutes')
+    lines.append(f'- Commit {measured}; it took {minutes:.1f} minutes')
     return '\n'.join(lines).strip() + '\n'
 
 
 def commit() -> str:
-    """What of the repository was measured."""
+    """What of the repository is measured, 'unknown' without Git."""
 
     def git(*argv: str) -> str:
-        return subprocess.run(['git', *argv],
-                              cwd=osp.dirname(FOLDER),
-                              capture_output=True,
-                              text=True).stdout.strip()
+        try:
+            return subprocess.run(['git', *argv],
+                                  cwd=osp.dirname(FOLDER),
+                                  capture_output=True,
+                                  text=True).stdout.strip()
+        except OSError:
+            return ''
 
     # The page itself changes from one benchmark to the next.
     changed = git('status', '--porcelain', '--', ':!benchmarks/README.md')
