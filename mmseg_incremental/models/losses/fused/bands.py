@@ -1,5 +1,6 @@
 """A batch cut into bands of a few rows, which stay in the cache."""
-from typing import Dict, Iterator, NamedTuple, Sequence
+import threading
+from typing import Dict, Iterator, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 # more work a call.
 BAND_NUMEL = 2**21
 BAND_NUMEL_GPU = 2**24
+Arrays = Dict[Tuple[str, torch.dtype], Tensor]
 
 
 class Band(NamedTuple):
@@ -45,15 +47,31 @@ def cut_into_bands(logits: Tensor, size: Sequence[int]) -> Iterator[Band]:
     # Bands of one height: none is left with hardly any work.
     count = -(-height // most)
     rows = -(-height // count)
+    if logits.device.type == 'cpu':
+        # As many for every thread, see products.py.
+        threads = torch.get_num_threads()
+        rows = -(-rows // threads) * threads
     for image in range(logits.size(0)):
         for start in range(0, height, rows):
             yield Band(image, start, min(start + rows, height))
 
 
+class _Kept(threading.local):
+    """Arrays of a thread: bands of two threads are not in each other's way."""
+
+    def __init__(self) -> None:
+        self.arrays: Arrays = {}
+
+
+_kept = _Kept()
+
+
 class Workspace:
     """Arrays that one band after the other uses.
 
-    Fresh memory for every band would cost more than the arithmetic on it.
+    On a CPU they stay for the next batch, a few tens of MiB in all: the
+    system clears fresh memory page by page, which may take as long as the
+    arithmetic on it. The allocator of a GPU keeps its memory itself.
 
     Args:
         like (Tensor): Tensor of the wanted type and device.
@@ -61,20 +79,21 @@ class Workspace:
 
     def __init__(self, like: Tensor) -> None:
         self._like = like
-        self._arrays: Dict[str, Tensor] = {}
+        self._arrays = _kept.arrays if like.device.type == 'cpu' else {}
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """An array with whatever the band before left in it.
+        """An array with whatever was left in it.
 
         Args:
-            name (str): Which array.
+            name (str): Which array, one name for each that is in use at a
+                time.
             *shape (int): Its shape.
 
         Returns:
             Tensor: Of that shape, contiguous.
         """
-        numel = torch.Size(shape).numel()
-        array = self._arrays.get(name)
+        key, numel = (name, self._like.dtype), torch.Size(shape).numel()
+        array = self._arrays.get(key)
         if array is None or array.numel() < numel:
-            array = self._arrays[name] = self._like.new_empty(numel)
+            array = self._arrays[key] = self._like.new_empty(numel)
         return array[:numel].view(shape)

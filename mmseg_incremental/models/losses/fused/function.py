@@ -117,10 +117,10 @@ def _score(logits: Tensor, batch: FusedBatch,
     """Losses, where the labels are highest, and gradient of a batch."""
     size = batch.labels.shape[1:]
     like = full_precision(logits.new_empty(0))
-    student = BandedLogits(logits, size, batch.align_corners)
+    student = BandedLogits(logits, size, batch.align_corners, 'student')
     teacher = batch.teacher_logits
     if teacher is not None:
-        teacher = BandedLogits(teacher, size, batch.align_corners)
+        teacher = BandedLogits(teacher, size, batch.align_corners, 'teacher')
     gradient = torch.zeros_like(
         logits, dtype=like.dtype) if needs_gradient else None
     is_highest = torch.empty_like(batch.labels, dtype=torch.bool)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..utils import full_precision
 from .bands import Band, Workspace
+from .products import gather_from_rows, spread_over_rows
 
 
 class Interpolation:
@@ -67,12 +68,15 @@ class BandedLogits:
         logits (Tensor): Output of a head, [B, C, h, w].
         size (Sequence[int]): Height and width of the labels.
         align_corners (bool): As of the head.
+        name (str): Whose, for the arrays that are in use beside those of
+            another head.
     """
 
     def __init__(self, logits: Tensor, size: Sequence[int],
-                 align_corners: bool) -> None:
+                 align_corners: bool, name: str) -> None:
         self.logits = logits.detach()
         self.size = size
+        self.name = name
         self.like = full_precision(logits.new_empty(0))
         self.space = Workspace(self.like)
         self.rows: Optional[Interpolation] = None
@@ -93,14 +97,14 @@ class BandedLogits:
         """
         logits = self.logits[band.image].transpose(0, 1)
         num_rows, num_classes = band.stop - band.start, logits.size(1)
-        out = self.space.take('band', num_rows, num_classes, self.size[1])
+        out = self.space.take(self.name, num_rows, num_classes, self.size[1])
         if self.rows is None:
             return out.copy_(logits[band.start:band.stop])
         samples, weight = self.rows.part(band.start, band.stop)
         narrow = logits[samples].to(self.like)
         wide = self.space.take('wide', *narrow.shape[:2], self.size[1])
         torch.matmul(narrow, self.columns.matrix.t(), out=wide)
-        torch.mm(weight, wide.flatten(1), out=out.flatten(1))
+        spread_over_rows(weight, wide.flatten(1), out.flatten(1))
         return out
 
     def pull_back(self, band: Band, band_gradient: Tensor,
@@ -118,12 +122,26 @@ class BandedLogits:
             gradient[band.start:band.stop] = band_gradient
             return
         samples, weight = self.rows.part(band.start, band.stop)
-        num_rows, num_classes, _ = band_gradient.shape
-        narrow = self.space.take('narrow', num_rows, num_classes,
-                                 gradient.size(2))
-        torch.mm(
-            band_gradient.flatten(0, 1),
-            self.columns.matrix,
-            out=narrow.flatten(0, 1))
-        pulled = weight.t().contiguous() @ narrow.flatten(1)
-        gradient[samples] += pulled.view(-1, *gradient.shape[1:])
+        # Whichever order takes fewer products.
+        (num_rows, num_samples), (width,
+                                  num_columns) = (weight.shape,
+                                                  self.columns.matrix.shape)
+        rows_first = num_samples * width * (num_rows + num_columns)
+        columns_first = num_rows * num_columns * (width + num_samples)
+        if rows_first < columns_first:
+            pulled = self._pull_columns(self._pull_rows(band_gradient, weight))
+        else:
+            pulled = self._pull_rows(self._pull_columns(band_gradient), weight)
+        gradient[samples] += pulled
+
+    def _pull_rows(self, gradient: Tensor, weight: Tensor) -> Tensor:
+        """From rows of the band to samples, [rows, C, .] -> [h, C, .]."""
+        pulled = gather_from_rows(weight, gradient.flatten(1), self.space)
+        return pulled.view(-1, *gradient.shape[1:])
+
+    def _pull_columns(self, gradient: Tensor) -> Tensor:
+        """From columns of the band to samples, [., C, W] -> [., C, w]."""
+        matrix = self.columns.matrix
+        out = self.space.take('columns', *gradient.shape[:2], matrix.size(1))
+        torch.mm(gradient.flatten(0, 1), matrix, out=out.flatten(0, 1))
+        return out
