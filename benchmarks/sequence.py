@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--images',
         type=positive_int,
-        default=200,
+        default=100,
         help='images of an evaluation')
     return parser.parse_args()
 
