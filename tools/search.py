@@ -17,7 +17,7 @@ from mmseg_incremental.engine.cli import (exit_on_bad_input, parse_run_args,
                                           parse_steps)
 from mmseg_incremental.engine.distributed import (on_main_process,
                                                   start_distributed)
-from mmseg_incremental.engine.run_check import check_model
+from mmseg_incremental.engine.run_check import check_models
 from mmseg_incremental.engine.run_state import check_steps
 from mmseg_incremental.engine.step_config import final_checkpoint
 from mmseg_incremental.errors import DivergedError, IncrementalConfigError
@@ -100,7 +100,7 @@ def load_values(args: argparse.Namespace) -> List[Config]:
             raise IncrementalConfigError(
                 f'--option {args.option} has no effect: step 0 is trained '
                 'without it; search a method and --steps with a later step.')
-        check_model(cfg, max(steps))
+        check_models(cfg, [max(steps)])
     return configs
 
 

@@ -2,6 +2,7 @@
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import nn
 
@@ -69,16 +70,20 @@ def _check_kind(key: str, name: Any, base: type) -> None:
         return
     fitting = sorted(known for known, other in MODELS.module_dict.items()
                      if isinstance(other, type) and issubclass(other, base))
+    others = 'another subclass'
+    if base is BaseClassificationLoss:
+        others = 'a loss that MMSegmentation has for loss_decode'
     raise IncrementalConfigError(
         f'method.{key} has type={cls.__name__!r}, which is no '
-        f'{base.__name__}; use {" or ".join(fitting)}, or another subclass.')
+        f'{base.__name__}; use {" or ".join(fitting)}, or {others}.')
 
 
 def _is_of_kind(cls: type, base: type) -> bool:
     if base is BaseClassificationLoss:
-        # Losses of MMSegmentation, which know nothing of steps, will do.
-        return issubclass(
-            cls, nn.Module) and not issubclass(cls, BaseDistillationLoss)
+        # Losses of MMSegmentation, which know nothing of steps, will do. They
+        # are plain modules, in contrast to heads and backbones.
+        return issubclass(cls, nn.Module) and not issubclass(
+            cls, (BaseDistillationLoss, BaseModule))
     return issubclass(cls, base)
 
 

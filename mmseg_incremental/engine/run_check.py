@@ -33,8 +33,6 @@ def check_model(cfg: Config, step: int) -> None:
             in the model, cannot grow.
     """
     _check_parts(cfg)
-    if step > 0 and cfg.get('method', {}).get('base_classification'):
-        check_model(cfg, 0)
     step_cfg = build_step_cfg(cfg, step)
     model_cfg = without_pretrained(step_cfg.model)
     try:
@@ -59,6 +57,9 @@ def check_model(cfg: Config, step: int) -> None:
 def check_models(cfg: Config, steps: Sequence[int]) -> None:
     """Check the first and the last of some steps, between which all lie alike.
 
+    Step 0 is checked too where a method has a loss for it alone, whether it
+    is trained or not.
+
     Args:
         cfg (Config): Config of the run.
         steps (Sequence[int]): The steps.
@@ -66,7 +67,10 @@ def check_models(cfg: Config, steps: Sequence[int]) -> None:
     Raises:
         IncrementalConfigError: As :func:`check_model`.
     """
-    for step in sorted({min(steps), max(steps)}):
+    chosen = {min(steps), max(steps)}
+    if cfg.get('method', {}).get('base_classification'):
+        chosen.add(0)
+    for step in sorted(chosen):
         check_model(cfg, step)
 
 

@@ -149,7 +149,9 @@ def cast_weights(teacher: nn.Module, dtype: Optional[torch.dtype]) -> None:
     if dtype is None:
         return
     for module in teacher.modules():
-        if type(module).forward in CAST_FORWARDS:
+        # A weight that is no parameter is computed before each call.
+        own = 'weight' in module._parameters
+        if own and type(module).forward in CAST_FORWARDS:
             module.to(dtype)
 
 

@@ -6,7 +6,7 @@ from mmseg.registry import DATASETS
 
 from mmseg_incremental.engine import build_step_cfg
 from mmseg_incremental.engine.run_check import (check_data, check_model,
-                                                count_images,
+                                                check_models, count_images,
                                                 count_step_images)
 from mmseg_incremental.errors import IncrementalConfigError
 
@@ -32,7 +32,6 @@ def test_model_that_works(tiny_cfg, tmp_path):
     ({'model.decode_head.dilation': 1}, "TypeError.*'dilation'"),
     ({'method.distillation.0.type': 'NoLoss'}, 'KeyError.*NoLoss'),
     ({'method.classifier_init': 'warm'}, "classifier_init='warm' is unk"),
-    ({'method.base_classification': dict(type='NoLoss')}, 'NoLoss'),
     ({'method.weight_fusion': dict(type='NoFusion')},
      r"method.weight_fusion=\{'type': 'NoFusion'\} cannot .*KeyError"),
     ({'method.weight_fusion': dict(type='EndpointsWeightFusion', a=1)},
@@ -54,6 +53,8 @@ def test_model_that_works(tiny_cfg, tmp_path):
      'no BaseDistillationLoss; use '),
     ({'method.classification': dict(type='DistillationLoss')},
      'no BaseClassificationLoss; use '),
+    ({'method.classification': dict(type='FCNHead')},
+     'Loss, or a loss that MMSegmentation has for loss_decode'),
     ({'method.label_completion': dict(type='FCNHead')},
      'no BaseLabelCompleter; use EntropyPseudoLabels, or another subclass'),
     ({'method.label_completion.mode': 'paper'},
@@ -67,6 +68,14 @@ def test_model_that_works(tiny_cfg, tmp_path):
 def test_model_that_does_not(tiny_cfg, tmp_path, options, message):
     with pytest.raises(IncrementalConfigError, match=message):
         check_model(tiny_cfg(tmp_path, **options), 2)
+
+
+def test_the_loss_of_step_0_alone(tiny_cfg, tmp_path):
+    options = {'method.base_classification': dict(type='NoLoss')}
+    cfg = tiny_cfg(tmp_path, **options)
+    check_model(cfg, 2)
+    with pytest.raises(IncrementalConfigError, match='step 0 .*NoLoss'):
+        check_models(cfg, [1, 2])
 
 
 @pytest.mark.parametrize('options, message', [

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrizations
 
 from mmseg_incremental.models import teacher
 
@@ -93,11 +94,15 @@ def test_weights_that_are_used_otherwise_stay():
         def forward(self, inputs):
             return inputs * self.weight.mean()
 
-    model = nn.Sequential(Standardised(2, 2, 1), nn.Conv2d(2, 2, 1))
+    model = nn.Sequential(
+        Standardised(2, 2, 1), nn.Conv2d(2, 2, 1),
+        parametrizations.weight_norm(nn.Conv2d(2, 2, 1)),
+        nn.utils.spectral_norm(nn.Linear(2, 2)))
     teacher.cast_weights(model, None)
     assert model[1].weight.dtype == torch.float32
     teacher.cast_weights(model, torch.float16)
-    assert model[0].weight.dtype == torch.float32
+    for layer in (model[0], model[2], model[3]):
+        assert {p.dtype for p in layer.parameters()} == {torch.float32}
     assert model[1].weight.dtype == torch.float16
 
 
