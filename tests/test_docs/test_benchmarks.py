@@ -194,7 +194,7 @@ def run_all(monkeypatch, repository):
 def test_every_benchmark_has_its_place(run_all, repository):
     text = (repository / 'benchmarks/README.md').read_text()
     scripts = {path.stem for path in (repository / 'benchmarks').glob('*.py')}
-    others = {'common', 'run_all', 'summary'}
+    others = {'common', 'run_all', 'sequence_table', 'summary'}
     assert set(run_all.BENCHMARKS) == scripts - others
     for name in run_all.BENCHMARKS:
         changed = run_all.record(text, name, f'table of {name}\n')
@@ -264,7 +264,7 @@ def test_failing_benchmark(run_all, monkeypatch, tmp_path):
 
 def test_sequence_is_put_together(monkeypatch, repository):
     monkeypatch.syspath_prepend(repository / 'benchmarks')
-    sequence = importlib.import_module('sequence')
+    sequence_table = importlib.import_module('sequence_table')
     args = SimpleNamespace(
         config=str(repository / 'configs/incremental/voc_10-1_cpu.py'),
         method='mib',
@@ -279,9 +279,11 @@ def test_sequence_is_put_together(monkeypatch, repository):
         'checks': 0.25,
         'report': 2.0
     }
-    monkeypatch.setattr(sequence, 'count_evaluated', lambda args: 100)
-    table = sequence.summarize(args, [step] * 3, [{'iterations': 2.0}] * 3)
-    assert [row[2:] for row in table] == [
+    monkeypatch.setattr(sequence_table, 'count_evaluated', lambda args: 100)
+    rows = sequence_table.summarize(args, [step] * 3, [{
+        'iterations': 2.0
+    }] * 3)
+    assert [row[2:] for row in rows] == [
         ['200 ms', '1.00'],
         ['400 ms', '2.00'],
         ['200.0 ms', '1.00'],
