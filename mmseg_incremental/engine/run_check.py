@@ -78,20 +78,21 @@ def _check_parts(cfg: Config) -> None:
     """Build the parts of the method that are not in the model."""
     check_method(cfg)
     method = cfg.get('method', {})
-    builders = dict(
-        weight_regularizers=build_regularizers, weight_fusion=MODELS.build)
-    for key, build in builders.items():
-        if not method.get(key):
-            continue
+    regularizers = method.get('weight_regularizers') or []
+    parts = [('weight_regularizers', part) for part in regularizers]
+    if method.get('weight_fusion'):
+        parts.append(('weight_fusion', method.weight_fusion))
+    for key, part in parts:
         try:
-            build(method[key])
+            MODELS.build(part)
         except IncrementalConfigError:
             raise
         except Exception as error:
             # Anything: see check_model.
             raise IncrementalConfigError(
-                f'method.{key}={method[key]} cannot be built: '
+                f'method.{key} has {part}, which cannot be built: '
                 f'{type(error).__name__}: {error}; correct it.') from error
+    build_regularizers(regularizers)
 
 
 def _check_optimization(step_cfg: Config, model: nn.Module,

@@ -33,11 +33,12 @@ def test_model_that_works(tiny_cfg, tmp_path):
     ({'method.distillation.0.type': 'NoLoss'}, 'KeyError.*NoLoss'),
     ({'method.classifier_init': 'warm'}, "classifier_init='warm' is unk"),
     ({'method.weight_fusion': dict(type='NoFusion')},
-     r"method.weight_fusion=\{'type': 'NoFusion'\} cannot .*KeyError"),
+     r"method.weight_fusion has \{'type': 'NoFusion'\}, .*KeyError"),
     ({'method.weight_fusion': dict(type='EndpointsWeightFusion', a=1)},
-     'method.weight_fusion=.*TypeError'),
-    ({'method.weight_regularizers': [dict(type='NoRegularizer')]},
-     'method.weight_regularizers=.*KeyError'),
+     'method.weight_fusion has .*TypeError'),
+    ({'method.weight_regularizers': [
+        dict(type='PathIntegral'), dict(type='NoRegularizer')]},
+     r"weight_regularizers has \{'type': 'NoRegularizer'\}, .*KeyError"),
     ({'method.weight_regularizers': [
         dict(type='PathIntegral', loss_weight=-1)]}, 'finite number >= 0'),
     ({'method.weight_regularizers': 2 * [dict(type='PathIntegral')]},
