@@ -47,10 +47,6 @@ def cut_into_bands(logits: Tensor, size: Sequence[int]) -> Iterator[Band]:
     # Bands of one height: none is left with hardly any work.
     count = -(-height // most)
     rows = -(-height // count)
-    if logits.device.type == 'cpu':
-        # As many for every thread, see products.py.
-        threads = torch.get_num_threads()
-        rows = -(-rows // threads) * threads
     for image in range(logits.size(0)):
         for start in range(0, height, rows):
             yield Band(image, start, min(start + rows, height))

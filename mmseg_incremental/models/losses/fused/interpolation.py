@@ -6,7 +6,7 @@ matrix for each direction. A band of the result needs a band of the matrix
 logits of the size of the labels never exist as a whole.
 """
 from functools import lru_cache
-from typing import Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,21 @@ from torch import Tensor
 
 from ..utils import full_precision
 from .bands import Band, Workspace
-from .products import gather_from_rows, spread_over_rows
+from .products import compress, multiply
+
+
+class BandMatrix(NamedTuple):
+    """The part of the matrix of an interpolation that makes a band.
+
+    Args:
+        samples (slice): The samples that the band is made of.
+        spread (Tensor): Weight of each of them in each row, [rows, h].
+        gather (Tensor): Its transpose, [h, rows].
+    """
+
+    samples: slice
+    spread: Tensor
+    gather: Tensor
 
 
 class Interpolation:
@@ -40,8 +54,9 @@ class Interpolation:
         self._first = is_used.argmax(dim=1).tolist()
         self._last = (source - is_used.flip(1).argmax(dim=1)).tolist()
         self.matrix = matrix.to(device, dtype)
+        self._parts: Dict[Tuple[int, int], BandMatrix] = {}
 
-    def part(self, start: int, stop: int) -> Tuple[slice, Tensor]:
+    def part(self, start: int, stop: int) -> BandMatrix:
         """The part of the matrix that makes a band.
 
         Args:
@@ -49,12 +64,15 @@ class Interpolation:
             stop (int): The row behind its last one.
 
         Returns:
-            tuple[slice, Tensor]: The samples the band is made of, and the
-            weight of each of them in each row.
+            BandMatrix: The part, kept for the next image.
         """
-        samples = slice(
-            min(self._first[start:stop]), max(self._last[start:stop]))
-        return samples, self.matrix[start:stop, samples]
+        if (start, stop) not in self._parts:
+            samples = slice(
+                min(self._first[start:stop]), max(self._last[start:stop]))
+            matrix = self.matrix[start:stop, samples]
+            self._parts[start, stop] = BandMatrix(samples, compress(matrix),
+                                                  compress(matrix.t()))
+        return self._parts[start, stop]
 
 
 # One size of crops serves a whole run.
@@ -100,11 +118,11 @@ class BandedLogits:
         out = self.space.take(self.name, num_rows, num_classes, self.size[1])
         if self.rows is None:
             return out.copy_(logits[band.start:band.stop])
-        samples, weight = self.rows.part(band.start, band.stop)
-        narrow = logits[samples].to(self.like)
+        part = self.rows.part(band.start, band.stop)
+        narrow = logits[part.samples].to(self.like)
         wide = self.space.take('wide', *narrow.shape[:2], self.size[1])
         torch.matmul(narrow, self.columns.matrix.t(), out=wide)
-        spread_over_rows(weight, wide.flatten(1), out.flatten(1))
+        multiply(part.spread, wide.flatten(1), out.flatten(1))
         return out
 
     def pull_back(self, band: Band, band_gradient: Tensor,
@@ -121,27 +139,8 @@ class BandedLogits:
         if self.rows is None:
             gradient[band.start:band.stop] = band_gradient
             return
-        samples, weight = self.rows.part(band.start, band.stop)
-        # Whichever order takes fewer products.
-        (num_rows, num_samples), (width,
-                                  num_columns) = (weight.shape,
-                                                  self.columns.matrix.shape)
-        rows_first = num_samples * width * (num_rows + num_columns)
-        columns_first = num_rows * num_columns * (width + num_samples)
-        if rows_first < columns_first:
-            pulled = self._pull_columns(self._pull_rows(band_gradient, weight))
-        else:
-            pulled = self._pull_rows(self._pull_columns(band_gradient), weight)
-        gradient[samples] += pulled
-
-    def _pull_rows(self, gradient: Tensor, weight: Tensor) -> Tensor:
-        """From rows of the band to samples, [rows, C, .] -> [h, C, .]."""
-        pulled = gather_from_rows(weight, gradient.flatten(1), self.space)
-        return pulled.view(-1, *gradient.shape[1:])
-
-    def _pull_columns(self, gradient: Tensor) -> Tensor:
-        """From columns of the band to samples, [., C, W] -> [., C, w]."""
-        matrix = self.columns.matrix
-        out = self.space.take('columns', *gradient.shape[:2], matrix.size(1))
-        torch.mm(gradient.flatten(0, 1), matrix, out=out.flatten(0, 1))
-        return out
+        part = self.rows.part(band.start, band.stop)
+        wide = self.space.take('wide', part.gather.size(0),
+                               *band_gradient.shape[1:])
+        multiply(part.gather, band_gradient.flatten(1), wide.flatten(1))
+        gradient[part.samples] += wide @ self.columns.matrix

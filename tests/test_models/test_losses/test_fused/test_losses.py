@@ -10,7 +10,7 @@ from mmseg_incremental.models.losses import (fused_unbiased_loss,
                                              unbiased_cross_entropy,
                                              unbiased_distillation)
 from mmseg_incremental.models.losses.fused import (bands, build_objective,
-                                                   fused_losses)
+                                                   fused_losses, interpolation)
 
 # B, C, O, (h, w), (h', w'), (H, W)
 SHAPES = [
@@ -327,6 +327,27 @@ def test_size_of_the_bands(monkeypatch):
     for numel in (1, 5 * 20 * 3, 5 * 20 * 10):
         monkeypatch.setattr(bands, 'BAND_NUMEL', numel)
         assert_equal(value_and_grad(fused_unbiased_loss, *batch), whole)
+
+
+@pytest.mark.parametrize('has_mkl', [True, False])
+def test_number_of_threads(has_mkl, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: has_mkl)
+    # Matrices are kept as they were made.
+    interpolation._interpolation.cache_clear()
+    # Large enough to be divided.
+    batch = draw_batch(1, 9, 5, (8, 9), (8, 9), (64, 72), dtype=torch.float32)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(value_and_grad(fused_unbiased_loss, *batch))
+    finally:
+        torch.set_num_threads(before)
+        interpolation._interpolation.cache_clear()
+    expected = value_and_grad(readable, *batch)
+    for result in results:
+        assert_equal(result, expected, rtol=1e-5, atol=1e-8)
 
 
 class Largest(TorchDispatchMode):

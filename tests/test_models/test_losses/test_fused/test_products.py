@@ -1,39 +1,34 @@
 import pytest
 import torch
 
-from mmseg_incremental.models.losses.fused.bands import Workspace
-from mmseg_incremental.models.losses.fused.products import (gather_from_rows,
-                                                            num_runs,
-                                                            spread_over_rows)
+from mmseg_incremental.models.losses.fused.products import compress, multiply
 
 
-@pytest.fixture(params=[1, 2, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+def draw_matrix(rows, columns):
+    """Nearly empty, and a part of a larger one, as bands have it."""
+    generator = torch.Generator().manual_seed(rows)
+    matrix = torch.randn(
+        rows + 2, columns + 2, generator=generator, dtype=torch.float64)
+    return (matrix * (matrix > 0.8))[1:-1, 1:-1]
 
 
-def draw(*shape):
-    generator = torch.Generator().manual_seed(len(shape) + shape[0])
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
+@pytest.mark.parametrize('has_mkl', [True, False])
+@pytest.mark.parametrize('rows, columns', [(1, 1), (4, 3), (7, 9)])
+def test_products(rows, columns, has_mkl, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkl, 'is_available', lambda: has_mkl)
+    matrix = draw_matrix(rows, columns)
+    for one in (matrix, matrix.t()):
+        dense = torch.arange(one.size(1) * 5.).view(-1, 5).double()
+        # Whatever was left in the array is not read.
+        out = torch.full((one.size(0), 5), torch.nan, dtype=torch.float64)
+        compressed = compress(one)
+        assert compressed.layout == (
+            torch.sparse_csr if has_mkl else torch.strided)
+        assert multiply(compressed, dense, out) is out
+        expected = (one[:, :, None] * dense).sum(dim=1)
+        torch.testing.assert_close(out, expected)
 
 
-@pytest.mark.parametrize('num_rows', [1, 4, 6])
-def test_products(threads, num_rows):
-    # A part of a larger matrix, as bands have it.
-    weight = draw(num_rows + 2, 5)[1:-1, 1:4]
-    samples, band = draw(3, 8), draw(num_rows, 8)
-    out = torch.empty_like(band)
-    assert spread_over_rows(weight, samples, out) is out
-    torch.testing.assert_close(out, (weight[:, :, None] * samples).sum(1))
-    gathered = gather_from_rows(weight, band, Workspace(band))
-    expected = (weight[:, :, None] * band[:, None]).sum(0)
-    torch.testing.assert_close(gathered, expected)
-
-
-def test_runs(threads):
-    assert num_runs(torch.empty(0), 6) == threads
-    assert num_runs(torch.empty(0), 7) == 1
-    assert num_runs(torch.empty(0, device='meta'), 6) == 1
+def test_no_warning(recwarn):
+    compress(draw_matrix(4, 3))
+    assert not recwarn.list
