@@ -20,6 +20,8 @@ from mmengine.device import get_device
 
 import mmseg_incremental
 
+# Name of the side that all others are compared with.
+STOCK = 'MMSegmentation'
 # What takes seconds to be loaded.
 LIBRARIES = ['mmseg.apis', 'mmseg_incremental.engine']
 

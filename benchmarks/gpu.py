@@ -3,11 +3,12 @@ import copy
 from typing import Callable, Dict, List, Tuple
 from unittest.mock import patch
 
-import iterations
 import losses
 import numpy as np
 import torch
-from common import alternate, build_parser, describe_machine, markdown_table
+import training
+from common import (STOCK, alternate, build_parser, describe_machine,
+                    markdown_table)
 from mmengine.device import is_cuda_available
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -20,9 +21,9 @@ BATCH, SIZE, STRIDE = 24, 512, 16
 CLASSES = ((21, 16), (151, 101))
 CONFIG = 'configs/incremental/voc_15-5.py'
 ITERATIONS = {
-    'MiB': iterations.Side(),
-    'MiB, teacher in bfloat16': iterations.Side(dtype=torch.bfloat16),
-    'MiB, readable losses': iterations.Side(fused=False)
+    'MiB': training.Side(),
+    'MiB, teacher in bfloat16': training.Side(dtype=torch.bfloat16),
+    'MiB, readable losses': training.Side(fused=False)
 }
 
 
@@ -105,19 +106,19 @@ def build_iterations(
 ) -> Tuple[Dict[str, Callable[[], None]], Dict[str, float]]:
     """Iterations of all sides, and the GiB that their weights take."""
     cfg = load_config(CONFIG).model
-    batch = iterations.draw_batch(BATCH, num_classes, SIZE)
+    batch = training.draw_batch(BATCH, num_classes, SIZE)
     sides, sizes = {}, {}
-    for name, side in {iterations.STOCK: None, **ITERATIONS}.items():
+    for name, side in {STOCK: None, **ITERATIONS}.items():
         before = torch.cuda.memory_allocated()
         if side is None:
-            model = iterations.build_model(
+            model = training.build_model(
                 copy.deepcopy(cfg),
                 num_classes,
                 dict(type='CrossEntropyLoss'),
                 type='EncoderDecoder')
         else:
-            model = iterations.build_student(cfg, num_classes, num_old, side)
-        sides[name] = iterations.iteration(model, batch, torch.bfloat16)
+            model = training.build_student(cfg, num_classes, num_old, side)
+        sides[name] = training.iteration(model, batch, torch.bfloat16)
         # The first iteration makes the state of the optimizer.
         sides[name]()
         sizes[name] = (torch.cuda.memory_allocated() - before) / 2**30
@@ -141,7 +142,7 @@ def compare_iterations(num_classes: int, num_old: int,
     times = alternate(sides, repeats)
     return [[
         f'{num_classes} ({num_old} old)', name, f'{np.median(values):.0f}',
-        f'{np.median(values / times[iterations.STOCK]):.2f}',
+        f'{np.median(values / times[STOCK]):.2f}',
         f'{1000 * BATCH / np.median(values):.0f}', f'{peaks[name]:.1f}'
     ] for name, values in times.items()]
 
@@ -169,7 +170,7 @@ def main() -> None:
     ]
     print()
     print(
-        markdown_table(('classes', 'iteration', 'ms', f'to {iterations.STOCK}',
+        markdown_table(('classes', 'iteration', 'ms', f'to {STOCK}',
                         'images/s', 'peak GiB'), rows))
     print(f'\n- {CONFIG}, batch {BATCH}, {SIZE} x {SIZE} pixels, logits at '
           f'1/{STRIDE}, bfloat16, medians of {args.repeats}')

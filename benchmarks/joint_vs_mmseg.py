@@ -8,7 +8,8 @@ import tempfile
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
-from common import describe_machine, in_turns, markdown_table, positive_int
+from common import (STOCK, describe_machine, in_turns, markdown_table,
+                    positive_int)
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS
@@ -20,7 +21,6 @@ from mmseg_incremental.engine.scenario_config import is_incremental
 from mmseg_incremental.engine.stock_config import to_stock_model
 from mmseg_incremental.errors import IncrementalConfigError
 
-STOCK = 'MMSegmentation'
 JOINT = 'joint'
 JOINT_STOCK = 'joint, stock loss'
 MIB = 'MiB, second step'

@@ -9,9 +9,9 @@ import tempfile
 from contextlib import redirect_stdout
 from typing import List, Tuple
 
-from common import (build_parser, describe_machine, in_turns, markdown_table,
-                    positive_int)
-from joint_vs_mmseg import STOCK, to_stock
+from common import (STOCK, build_parser, describe_machine, in_turns,
+                    markdown_table, positive_int)
+from joint_vs_mmseg import to_stock
 from mmengine.config import Config
 from mmengine.runner import Runner
 from sequence_table import Phases, median, summarize

@@ -3,7 +3,7 @@ import argparse
 from typing import Dict, List, Optional
 
 import numpy as np
-from joint_vs_mmseg import STOCK
+from common import STOCK
 from mmengine.config import Config
 
 from mmseg_incremental.datasets.read_once import read_once

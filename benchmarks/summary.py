@@ -23,7 +23,6 @@ class Demand(NamedTuple):
             codes' approach. Defaults to None, not measured.
         floor (str, optional): Second cell of a row that cannot be undercut.
             Defaults to None.
-        beside (float): What comes on top of the floor. Defaults to 0.0.
     """
 
     what: str
@@ -33,7 +32,6 @@ class Demand(NamedTuple):
     column: str
     published: Optional[str] = None
     floor: Optional[str] = None
-    beside: float = 0.0
 
 
 def losses(classes: str, stride: str, column: str, limit: float) -> Demand:
@@ -50,11 +48,11 @@ def iteration(model: str,
               limit: float,
               side: str = 'MiB') -> Demand:
     """A demand on an iteration; the published codes have the plain teacher."""
-    floor = side.replace('MiB', 'forward pass of the teacher')
+    floor = side.replace('MiB', 'networks alone')
     return Demand(f'iteration, {model}, {classes}: {side}', limit,
                   'iterations', (f'{model}, {classes}', side),
                   'to MMSegmentation',
-                  'MiB, readable losses and plain teacher', floor, 1.0)
+                  'MiB, readable losses and plain teacher', floor)
 
 
 MODELS = ('MobileNetV2-ASPP', 'DeepLabV3+ ResNet-50', 'SegFormer-B0')
@@ -146,8 +144,6 @@ def judge(demand: Demand, tables: Tables) -> List[str]:
     here, published, floor = (None if name is None else look_up(
         tables, demand.table, (demand.row[0], name), demand.column)
                               for name in names)
-    if floor is not None:
-        floor += demand.beside
     met = '-'
     if here is not None:
         met = 'yes' if here <= demand.limit else 'no'

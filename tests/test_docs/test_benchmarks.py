@@ -59,15 +59,15 @@ def test_iterations(rows):
         '2',
         '--models',
         'MobileNetV2-ASPP',
+        peak_memory=peak_in_this_process,
         SIZE=64,
         CLASSES=((4, 3), ))
     assert [row[1] for row in table] == [
         'MMSegmentation', 'MiB', 'MiB, teacher in bfloat16',
-        'MiB, readable losses and plain teacher',
-        'forward pass of the teacher',
-        'forward pass of the teacher, teacher in bfloat16'
+        'MiB, readable losses and plain teacher', 'networks alone',
+        'networks alone, teacher in bfloat16'
     ]
-    assert table[0][3] == '1.00'
+    assert table[0][3:] == ['1.00', '1']
 
 
 def test_gpu(rows, monkeypatch, repository):
@@ -194,7 +194,7 @@ def run_all(monkeypatch, repository):
 def test_every_benchmark_has_its_place(run_all, repository):
     text = (repository / 'benchmarks/README.md').read_text()
     scripts = {path.stem for path in (repository / 'benchmarks').glob('*.py')}
-    others = {'common', 'run_all', 'sequence_table', 'summary'}
+    others = {'common', 'run_all', 'sequence_table', 'summary', 'training'}
     assert set(run_all.BENCHMARKS) == scripts - others
     for name in run_all.BENCHMARKS:
         changed = run_all.record(text, name, f'table of {name}\n')
