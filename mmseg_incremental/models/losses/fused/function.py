@@ -109,6 +109,9 @@ class FusedLoss(torch.autograd.Function):
                 factor=batch.factor * cross_entropy,
                 teacher_weight=batch.teacher_weight * float(distillation))
             return _score(logits, batch, True)[-1].to(logits), None
+        if logits.device.type == 'cpu' and cross_entropy == 1:
+            # Without a loss scale; a GPU would have to be waited for.
+            return gradient.to(logits), None
         return (gradient * cross_entropy).to(logits), None
 
 
@@ -121,8 +124,11 @@ def _score(logits: Tensor, batch: FusedBatch,
     teacher = batch.teacher_logits
     if teacher is not None:
         teacher = BandedLogits(teacher, size, batch.align_corners, 'teacher')
-    gradient = torch.zeros_like(
+    gradient = torch.empty_like(
         logits, dtype=like.dtype) if needs_gradient else None
+    if needs_gradient and student.rows is not None:
+        # Bands add to it, where they have rows of samples in common.
+        gradient.zero_()
     is_highest = torch.empty_like(batch.labels, dtype=torch.bool)
     losses = like.new_zeros(2)
     space = Workspace(like)

@@ -134,6 +134,17 @@ def test_each_loss_has_its_own_gradient(factors):
         value_and_grad(readable, *batch, factors=factors))
 
 
+@pytest.mark.parametrize('shapes', [SHAPES[1], SHAPES[5]])
+def test_backward_twice(shapes):
+    logits, labels, teacher_logits = draw_batch(*shapes)
+    expected = value_and_grad(readable, logits, labels, teacher_logits)[1]
+    logits.requires_grad_()
+    loss = sum(fused_unbiased_loss(logits, labels, teacher_logits))
+    for times in (1, 2, 3):
+        loss.backward(retain_graph=True)
+        torch.testing.assert_close(logits.grad, times * expected)
+
+
 def test_without_teacher():
     logits, labels, _ = draw_batch(*SHAPES[1])
     logits.requires_grad_()
