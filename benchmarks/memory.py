@@ -16,8 +16,9 @@ from typing import Dict, List
 import numpy as np
 from common import (alternate, build_parser, describe_machine, in_turns,
                     markdown_table, positive_int)
-from iterations import SIZE, build_model, draw_batch, iteration
+from iterations import SIZE
 from mmengine.registry import init_default_scope
+from training import build_model, draw_batch, iteration
 
 from mmseg_incremental.engine import load_config
 
@@ -59,7 +60,7 @@ def time_iterations(batch: int, iters: int) -> float:
         21,
         dict(type='CrossEntropyLoss'),
         type='EncoderDecoder')
-    run = iteration(model, draw_batch(batch, 21))
+    run = iteration(model, draw_batch(batch, 21, SIZE))
     return float(np.median(alternate({'': run}, iters)['']))
 
 

@@ -1,4 +1,6 @@
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from mmengine.config import Config
 
 from mmseg_incremental.engine import build_step_cfg, step_runner
 from mmseg_incremental.engine.step_runner import (FormattedOnce,
-                                                  _keep_small_batch,
+                                                  _keep_small_batch, freed,
                                                   latest_checkpoint)
 from mmseg_incremental.errors import IncrementalConfigError
 
@@ -68,3 +70,30 @@ def test_cudnn_times_algorithms_in_training_alone(tiny_cfg, tmp_path,
     step_runner._run(cfg, mode)
     assert seen == [expected]
     assert torch.backends.cudnn.benchmark
+
+
+class Circle:
+    """What only the garbage collector can free."""
+
+    def __init__(self):
+        self.itself = self
+
+
+@pytest.mark.parametrize('error', [None, ValueError])
+def test_what_comes_about_is_freed(error):
+    before = Circle()
+    try:
+        with freed():
+            circle = weakref.ref(Circle())
+            assert gc.get_freeze_count() > 0
+            if error is not None:
+                raise error
+    except ValueError:
+        pass
+    assert circle() is None
+    assert gc.get_freeze_count() == 0
+    # What was there before is not kept for ever.
+    other = weakref.ref(before)
+    del before
+    gc.collect()
+    assert other() is None
