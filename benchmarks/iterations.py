@@ -30,6 +30,8 @@ SIDES = {
     'MiB, teacher in bfloat16': Side(dtype=torch.bfloat16),
     'MiB, readable losses and plain teacher': Side(fused=False, fold=False)
 }
+# Compilation takes longer than all else.
+COMPILED = {'MiB, teacher compiled': Side(compiled=True)}
 
 
 def build(name: str, classes: Tuple[int, int], side: str, num_images: int,
@@ -54,9 +56,10 @@ def build(name: str, classes: Tuple[int, int], side: str, num_images: int,
     if side == STOCK:
         return iteration(
             build_model(cfg, num_classes, loss, type='EncoderDecoder'), batch)
-    if side in SIDES:
+    sides = {**SIDES, **COMPILED}
+    if side in sides:
         return iteration(
-            build_student(cfg, num_classes, num_old, SIDES[side]), batch)
+            build_student(cfg, num_classes, num_old, sides[side]), batch)
     teacher = build_teacher(cfg, num_old, True)
     cast_weights(teacher, FLOORS[side])
     return networks_alone(
@@ -76,13 +79,13 @@ def compare(name: str, classes: Tuple[int, int],
     Returns:
         list[list[str]]: Rows of the table.
     """
-    sides = (STOCK, *SIDES, *FLOORS)
+    sides = (STOCK, *SIDES, *FLOORS, *(COMPILED if args.compile else ()))
     times = alternate(
         {side: build(name, classes, side, args.batch, SIZE)
          for side in sides}, args.repeats)
     peaks = {
         side:
-        peak_memory(build, (name, classes, side, 1, SIZE // 4),
+        peak_memory(build, (name, classes, side, 2, SIZE // 4),
                     (name, classes, side, args.batch, SIZE))
         for side in sides
     }
@@ -96,13 +99,15 @@ def compare(name: str, classes: Tuple[int, int],
 def main() -> None:
     """Run the benchmark and print a table for benchmarks/README.md."""
     parser = build_parser(__doc__, 'timed iterations of each side')
-    parser.add_argument('--batch', type=positive_int, default=4, help='images')
+    parser.add_argument('--batch', type=positive_int, default=2, help='images')
     parser.add_argument(
         '--models',
         nargs='+',
         choices=MODELS_OF,
         default=list(MODELS_OF),
         help='which models')
+    parser.add_argument(
+        '--compile', action='store_true', help='time a compiled teacher too')
     args = parser.parse_args()
     rows = [
         row for name in args.models for classes in CLASSES

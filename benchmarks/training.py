@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mmseg_incremental.engine.model_config import (head_configs,
                                                    without_pretrained)
-from mmseg_incremental.models.teacher import fold_batch_norm, precision
+from mmseg_incremental.models.teacher import (compile_teacher, fold_batch_norm,
+                                              precision)
 
 
 class Side(NamedTuple):
@@ -24,11 +25,13 @@ class Side(NamedTuple):
         fused (bool): Whether the losses are computed from small logits.
         fold (bool): Whether the teacher's BatchNorm layers are folded.
         dtype (torch.dtype, optional): What the teacher computes in.
+        compiled (bool): Whether the teacher is compiled.
     """
 
     fused: bool = True
     fold: bool = True
     dtype: Optional[torch.dtype] = None
+    compiled: bool = False
 
 
 def build_model(cfg: ConfigDict, num_classes: int, loss: dict,
@@ -56,7 +59,9 @@ def build_student(cfg: ConfigDict, num_classes: int, num_old: int,
         type='IncrementalEncoderDecoder',
         distillation=[dict(type='UnbiasedDistillationLoss')],
         fused_losses=side.fused)
-    student.set_teacher(build_teacher(cfg, num_old, side.fold), side.dtype)
+    teacher = build_teacher(cfg, num_old, side.fold)
+    compile_teacher(teacher, side.compiled)
+    student.set_teacher(teacher, side.dtype)
     return student
 
 
