@@ -1,5 +1,6 @@
 """What all benchmarks measure with."""
 import argparse
+import ctypes
 import gc
 import os
 import os.path as osp
@@ -142,7 +143,9 @@ def _measure(build: Callable, small: Sequence[Any], args: Sequence[Any],
              on_host: bool, num_threads: int) -> float:
     torch.set_num_threads(num_threads)
     build(*small)()
+    _return_freed_memory()
     function = build(*args)
+    _return_freed_memory()
     if not on_host and get_device() == 'cuda':
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -152,6 +155,14 @@ def _measure(build: Callable, small: Sequence[Any], args: Sequence[Any],
     before = _status('VmRSS')
     function()
     return (_status('VmHWM') - before) / 1024
+
+
+def _return_freed_memory() -> None:
+    """Let no function use what another one has left to the process."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
 
 
 def _status(key: str) -> int:

@@ -85,14 +85,16 @@ def compare(name: str, classes: Tuple[int, int],
          for side in sides}, args.repeats)
     peaks = {
         side:
-        peak_memory(build, (name, classes, side, 2, SIZE // 4),
-                    (name, classes, side, args.batch, SIZE))
-        for side in sides
+        format(
+            peak_memory(build, (name, classes, side, 2, SIZE // 4),
+                        (name, classes, side, args.batch, SIZE)), '.0f')
+        for side in (STOCK, *SIDES)
     }
     what = '{}, {} ({} old)'.format(name, *classes)
     return [[
         what, side, f'{np.median(times[side]):.0f}',
-        f'{np.median(times[side] / times[STOCK]):.2f}', f'{peaks[side]:.0f}'
+        f'{np.median(times[side] / times[STOCK]):.2f}',
+        peaks.get(side, '')
     ] for side in sides]
 
 

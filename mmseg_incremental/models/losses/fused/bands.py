@@ -91,5 +91,8 @@ class Workspace:
         key, numel = (name, self._like.dtype), torch.Size(shape).numel()
         array = self._arrays.get(key)
         if array is None or array.numel() < numel:
-            array = self._arrays[key] = self._like.new_empty(numel)
+            # One of inference mode could not be written to in training.
+            with torch.inference_mode(False):
+                array = self._arrays[key] = torch.empty(
+                    numel, dtype=self._like.dtype, device=self._like.device)
         return array[:numel].view(shape)

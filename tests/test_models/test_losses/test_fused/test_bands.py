@@ -50,3 +50,11 @@ def test_threads_have_arrays_of_their_own():
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(take).result()
     assert other.data_ptr() != take().data_ptr()
+
+
+def test_arrays_of_inference_mode_can_be_trained_with():
+    with torch.inference_mode():
+        first = Workspace(torch.empty(0)).take('inference', 5)
+    again = Workspace(torch.empty(0)).take('inference', 5)
+    assert again.data_ptr() == first.data_ptr()
+    assert torch.add(torch.ones(5), 1, out=again).sum() == 10
