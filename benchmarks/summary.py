@@ -40,7 +40,7 @@ def losses(classes: str, stride: str, column: str, limit: float) -> Demand:
         f'losses, {classes} classes, logits at {stride}: {column}', limit,
         'losses', (f'{classes}, {stride}', 'fused losses'), column,
         'published approach',
-        'probabilities and gradient alone' if stride == '1/1' else None)
+        'cross entropy, softmax of the teacher' if stride == '1/1' else None)
 
 
 def iteration(model: str,

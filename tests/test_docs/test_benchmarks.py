@@ -36,7 +36,7 @@ def test_losses(rows, monkeypatch, repository):
     table = rows('losses', CASES=[case])
     assert [row[1] for row in table] == [
         'cross entropy alone', 'published approach', 'readable losses',
-        'fused losses', 'probabilities and gradient alone'
+        'fused losses', 'cross entropy, softmax of the teacher'
     ]
     assert table[0][3] == '1.00'
     for _, _, time, ratio, peak, _ in table:

@@ -70,6 +70,13 @@ def test_testing_changes_the_model_alone(model):
     assert _is_channels_last(model) and not _is_channels_last(model.teacher)
 
 
+def test_testing_elsewhere_changes_nothing(model):
+    """A GPU would prepare its convolutions for each shape of images."""
+    model = model.to('meta')
+    ChannelsLastHook().before_test(SimpleNamespace(model=model))
+    assert not _is_channels_last(model)
+
+
 def test_runs_after_the_teacher_is_set():
     assert (get_priority(ChannelsLastHook.priority)
             > get_priority(TeacherSnapshotHook.priority))
