@@ -3,7 +3,6 @@ import argparse
 import ctypes
 import gc
 import os
-import os.path as osp
 import platform
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +19,7 @@ import torch
 from mmengine.device import get_device
 
 import mmseg_incremental
+from mmseg_incremental.engine.device import device_name, processor_name
 
 # Name of the side that all others are compared with.
 STOCK = 'MMSegmentation'
@@ -183,21 +183,9 @@ def describe_machine() -> str:
     versions = ', '.join(f'{package.__name__} {package.__version__}'
                          for package in (torch, mmengine, mmcv, mmseg,
                                          mmseg_incremental))
-    device = get_device()
-    if device == 'cuda':
-        device = torch.cuda.get_device_name()
     return '\n'.join([
-        f'- CPU: {_cpu_name()}, {os.cpu_count()} cores; device: {device}',
+        f'- CPU: {processor_name()}, {os.cpu_count()} cores; '
+        f'device: {device_name()}',
         f'- Threads of torch: {torch.get_num_threads()}',
         f'- Python {platform.python_version()}, {versions}'
     ])
-
-
-def _cpu_name() -> str:
-    """Name of the processor, which Python itself does not know on Linux."""
-    if osp.isfile('/proc/cpuinfo'):
-        with open('/proc/cpuinfo', encoding='utf-8') as file:
-            for line in file:
-                if line.startswith('model name'):
-                    return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()

@@ -20,6 +20,10 @@ from .scenario_config import build_scenario
 from .step_config import build_step_cfg, final_checkpoint, step_dir
 from .stock_config import DEPLOY_CONFIG, write_deploy_config
 
+# What a checkpoint says of the training of step 0.
+KEPT_META = ('num_train_images', 'train_seconds', 'peak_memory_mb', 'device',
+             'holdout', 'pretrained_left_out')
+
 
 def prepare_base_checkpoint(cfg: Config, path: str) -> dict:
     """Make the final checkpoint of step 0 of a trained model.
@@ -160,11 +164,6 @@ def _step_meta(cfg: Config, meta: dict,
         step=0,
         method=method_name(cfg),
         scenario=scenario.to_dict(),
-        base_method=trained.get('method'),
-        num_train_images=trained.get('num_train_images'),
-        train_seconds=trained.get('train_seconds'),
-        peak_memory_mb=trained.get('peak_memory_mb'))
-    info.update((key, trained[key])
-                for key in ('holdout', 'pretrained_left_out')
-                if key in trained)
+        base_method=trained.get('method'))
+    info.update((key, trained[key]) for key in KEPT_META if key in trained)
     return dict(meta, dataset_meta=dataset_meta, incremental=info)

@@ -25,9 +25,9 @@ TRAINING = ('optim_wrapper.', 'param_scheduler.', 'train_cfg.', 'randomness.',
 def model_entry(config: str, work_dir: str, data: str = '') -> Dict[str, Any]:
     """An entry of ``Models``, in the schema of MMSegmentation's metafiles.
 
-    Minutes and memory are those of the later steps: one base model serves
-    all methods. ``Options`` names what the last step had in another way than
-    the config.
+    Device, minutes and memory are those of the later steps: one base model
+    serves all methods. ``Options`` names what the last step had in another
+    way than the config.
 
     Args:
         config (str): The config of the run.
@@ -58,6 +58,7 @@ def model_entry(config: str, work_dir: str, data: str = '') -> Dict[str, Any]:
             'Method': results['method'],
             'Options': ' '.join(options),
             'Training Data': data or results['dataset'],
+            'Base Method': results['conventions'].get('base_method'),
             **_cost(results['steps'][1:] or results['steps']),
         },
         'Results': [{
@@ -163,10 +164,12 @@ def _flatten(node: Any, prefix: str = '') -> Iterator[Tuple[str, Any]]:
 
 
 def _cost(steps: List[dict]) -> Dict[str, Any]:
-    """Sum of the minutes and peak of the memory, None where unknown."""
+    """Device, minutes and peak of the memory, None where unknown."""
+    devices = {step.get('device') for step in steps}
     seconds = [step['train_seconds'] for step in steps]
     memory = [step.get('peak_memory_mb') for step in steps]
     return {
+        'Device': None if None in devices else ', '.join(sorted(devices)),
         'Minutes': None if None in seconds else round(sum(seconds) / 60, 1),
         'Memory (MB)': None if None in memory else round(max(memory))
     }

@@ -34,7 +34,8 @@ def save_evaluation(cfg: Config, step: int, metrics: dict) -> None:
         info.get('num_train_images'),
         metrics,
         train_seconds=info.get('train_seconds'),
-        peak_memory_mb=info.get('peak_memory_mb'))
+        peak_memory_mb=info.get('peak_memory_mb'),
+        device=info.get('device'))
     on_main_process(save_step_record, step_dir(cfg, step), record)
 
 

@@ -18,7 +18,8 @@ def step_record(step: int,
                 num_train_images: Optional[int],
                 metrics: Mapping[str, float],
                 train_seconds: Optional[float] = None,
-                peak_memory_mb: Optional[float] = None) -> Dict[str, Any]:
+                peak_memory_mb: Optional[float] = None,
+                device: Optional[str] = None) -> Dict[str, Any]:
     """One entry of ``steps`` in ``results.json``.
 
     Args:
@@ -32,6 +33,8 @@ def step_record(step: int,
         train_seconds (float, optional): Time the training took. Defaults to
             None, a step that was evaluated only.
         peak_memory_mb (float, optional): Memory the training took. Defaults
+            to None, as above.
+        device (str, optional): Name of the device it took them on. Defaults
             to None, as above.
 
     Returns:
@@ -61,7 +64,8 @@ def step_record(step: int,
         mIoU=_optional(float, metrics.get('mIoU')),
         mIoU_no_bg=_optional(float, metrics.get('mIoU_no_bg')),
         train_seconds=_optional(float, train_seconds),
-        peak_memory_mb=_optional(float, peak_memory_mb))
+        peak_memory_mb=_optional(float, peak_memory_mb),
+        device=device)
 
 
 def build_results(header: Mapping[str, Any], steps: Sequence[dict],

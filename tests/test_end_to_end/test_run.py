@@ -10,13 +10,14 @@ from mmengine.runner import Runner
 
 from mmseg_incremental.datasets.shapes import SHAPES_CLASSES
 from mmseg_incremental.engine import build_scenario, run_steps, train_step
+from mmseg_incremental.engine.device import device_name
 
 KEYS = [
     'class_names', 'complete', 'conventions', 'dataset', 'method', 'setting',
     'steps', 'summary', 'task', 'versions'
 ]
 STEP_KEYS = [
-    'iou', 'mIoU', 'mIoU_no_bg', 'new_classes', 'num_train_images',
+    'device', 'iou', 'mIoU', 'mIoU_no_bg', 'new_classes', 'num_train_images',
     'peak_memory_mb', 'seen_classes', 'step', 'train_seconds'
 ]
 SUMMARY_KEYS = {
@@ -53,6 +54,7 @@ def test_record_of_a_step(finished, step, images):
     assert record['new_classes'] == (seen[-1:] if step else seen)
     assert 0 < record['train_seconds'] < 60
     assert 10 < record['peak_memory_mb'] < 100_000
+    assert record['device'] == device_name()
     iou = record['iou']
     assert set(iou) <= set(seen) and 'background' in iou
     assert all(0 <= value <= 100 for value in iou.values())

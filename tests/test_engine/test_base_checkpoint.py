@@ -60,7 +60,7 @@ def test_rows_and_colours_in_the_order_of_the_scenario(cfg, names, state_dict,
     assert meta['dataset_meta']['palette'] == [[i, i, i] for i in range(4)]
     assert meta['iter'] == 7
     assert meta['incremental']['step'] == 0
-    assert meta['incremental']['train_seconds'] is None
+    assert 'train_seconds' not in meta['incremental']
 
 
 def test_adopted(cfg, names, state_dict, tmp_path):
@@ -106,12 +106,13 @@ def test_final_checkpoint_of_another_run(cfg, names, state_dict, tmp_path):
             num_train_images=24,
             train_seconds=1.5,
             peak_memory_mb=9.0,
+            device='GPU',
             pretrained_left_out='some/address'))
     torch.save(dict(meta=meta, state_dict=state_dict), str(tmp_path / 'a.pth'))
     checkpoint = prepare_base_checkpoint(cfg, str(tmp_path / 'a.pth'))
     info = checkpoint['meta']['incremental']
     assert (info['num_train_images'], info['train_seconds'],
-            info['peak_memory_mb']) == (24, 1.5, 9.0)
+            info['peak_memory_mb'], info['device']) == (24, 1.5, 9.0, 'GPU')
     assert info['pretrained_left_out'] == 'some/address'
     assert (info['method'], info['base_method']) == ('mib', 'x')
 

@@ -30,14 +30,15 @@ def save_run(tmp_path):
             step_record(0, NAMES[:2], NAMES[:2], 3, metrics(90., 60.), 600.,
                         999.),
             step_record(1, NAMES[2:], NAMES, 2, metrics(80., 30., 40.), 90.,
-                        800.4)
+                        800.4, 'GPU')
         ]
         header = dict(
             task='10-1',
             setting='overlapped',
             method=method,
             dataset='Shapes',
-            class_names=NAMES)
+            class_names=NAMES,
+            conventions=dict(base_method='importances'))
         write_results(
             build_results(header, steps, NAMES[:2], NAMES[2:], num_steps),
             str(work_dir))
@@ -60,7 +61,9 @@ def test_entry(save_run):
             'Method': 'mib',
             'Options': '',
             'Training Data': 'pictures',
+            'Base Method': 'importances',
             # Of the later steps: the base model serves all methods.
+            'Device': 'GPU',
             'Minutes': 1.5,
             'Memory (MB)': 800
         },
@@ -107,9 +110,11 @@ def test_time_that_is_not_known(save_run):
     results = json.loads(path.read_text())
     results['steps'][1].update(train_seconds=None)
     del results['steps'][1]['peak_memory_mb']
+    del results['steps'][1]['device']
     path.write_text(json.dumps(results))
     facts = model_entry(CONFIG, str(path.parent))['Metadata']
-    assert facts['Minutes'] is facts['Memory (MB)'] is None
+    assert (facts['Device'] is facts['Minutes'] is facts['Memory (MB)'] is
+            None)
 
 
 @pytest.mark.parametrize(

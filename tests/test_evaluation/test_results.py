@@ -61,7 +61,8 @@ def test_schema():
         mIoU=75.,
         mIoU_no_bg=60.,
         train_seconds=3.,
-        peak_memory_mb=None)
+        peak_memory_mb=None,
+        device=None)
     assert content['steps'][1]['train_seconds'] is None
     assert content['summary'] == dict(
         base=55.,

@@ -9,6 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..device import device_name
+
 try:
     import resource
 except ImportError:  # Windows
@@ -21,12 +23,12 @@ GAUGE_OF_LINUX = Path('/proc/self/clear_refs')
 class TrainingCostHook(Hook):
     """Say in each checkpoint what training the step has taken so far.
 
-    ``meta['incremental']`` gets 'train_seconds' and 'peak_memory_mb', which
-    go on after resuming. On CUDA the memory is the most that tensors took on
-    the device of rank 0. Else it is the most that the process had in the main
-    memory, without the workers of data loaders: during the step on Linux,
-    since its start on systems that cannot reset the gauge, and None on those
-    that have none.
+    ``meta['incremental']`` gets 'device', its name, and 'train_seconds' and
+    'peak_memory_mb', which go on after resuming. On CUDA the memory is the
+    most that tensors took on the device of rank 0. Else it is the most that
+    the process had in the main memory, without the workers of data loaders:
+    during the step on Linux, since its start on systems that cannot reset the
+    gauge, and None on those that have none.
     """
 
     # Before LoggerHook (BELOW_NORMAL), which resets the gauge of CUDA, and
@@ -80,7 +82,8 @@ class TrainingCostHook(Hook):
         cost = dict(
             train_seconds=seconds, peak_memory_mb=max(peaks, default=None))
         checkpoint['message_hub']['runtime_info'].update(cost)
-        checkpoint['meta'].setdefault('incremental', {}).update(cost)
+        checkpoint['meta'].setdefault('incremental', {}).update(
+            cost, device=device_name())
 
     def _peak_memory_mb(self) -> Optional[float]:
         if is_cuda_available():

@@ -23,6 +23,7 @@ def machine(monkeypatch, tmp_path):
         SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: now))
     monkeypatch.setattr(training_cost_hook.sys, 'platform', 'linux')
     monkeypatch.setattr(training_cost_hook, 'is_cuda_available', lambda: False)
+    monkeypatch.setattr(training_cost_hook, 'device_name', lambda: 'CPU')
     monkeypatch.setattr(training_cost_hook, 'GAUGE_OF_LINUX', tmp_path / 'no')
     return now
 
@@ -54,7 +55,7 @@ def test_what_is_there_stays(machine, runner):
         message_hub=runner.message_hub.state_dict())
     hook.before_save_checkpoint(runner, checkpoint)
     assert checkpoint['meta']['incremental'] == dict(
-        step=3, train_seconds=0, peak_memory_mb=2.0)
+        step=3, train_seconds=0, peak_memory_mb=2.0, device='CPU')
 
 
 def test_goes_on_after_resuming(machine, runner):
@@ -63,14 +64,15 @@ def test_goes_on_after_resuming(machine, runner):
     machine.seconds = 2.5
     saved = save(hook, runner)
     assert saved['meta']['incremental'] == dict(
-        train_seconds=2.5, peak_memory_mb=2.0)
+        train_seconds=2.5, peak_memory_mb=2.0, device='CPU')
 
     hook = TrainingCostHook()
     runner.message_hub.load_state_dict(saved['message_hub'])
     machine.seconds, machine.ru_maxrss = 100., 1024
     hook.before_train(runner)
     machine.seconds = 101.
-    assert cost(hook, runner) == dict(train_seconds=3.5, peak_memory_mb=2.0)
+    assert cost(hook, runner) == dict(
+        train_seconds=3.5, peak_memory_mb=2.0, device='CPU')
     machine.ru_maxrss = 3072
     assert cost(hook, runner)['peak_memory_mb'] == 3.0
 

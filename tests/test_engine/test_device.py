@@ -1,0 +1,42 @@
+import builtins
+import io
+import platform
+
+import pytest
+import torch
+
+from mmseg_incremental.engine import device
+from mmseg_incremental.engine.device import device_name, processor_name
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine without CUDA, of which /proc/cpuinfo tells."""
+    monkeypatch.setattr(device, 'is_cuda_available', lambda: False)
+    monkeypatch.setattr(device, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(device.osp, 'isfile', lambda path: True)
+    text = 'processor\t: 0\nmodel name\t: AMD EPYC: 2 cores\n'
+    monkeypatch.setattr(builtins, 'open',
+                        lambda *args, **kwargs: io.StringIO(text))
+
+
+def test_processor(machine):
+    assert device_name() == processor_name() == 'AMD EPYC: 2 cores'
+
+
+def test_processor_of_another_system(machine, monkeypatch):
+    monkeypatch.setattr(device.osp, 'isfile', lambda path: False)
+    monkeypatch.setattr(platform, 'processor', lambda: '')
+    monkeypatch.setattr(platform, 'machine', lambda: 'arm64')
+    assert device_name() == 'arm64'
+
+
+def test_gpu(machine, monkeypatch):
+    monkeypatch.setattr(device, 'is_cuda_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'NVIDIA H200')
+    assert device_name() == 'NVIDIA H200'
+
+
+def test_other_accelerator(machine, monkeypatch):
+    monkeypatch.setattr(device, 'get_device', lambda: 'mps')
+    assert device_name() == 'mps'
