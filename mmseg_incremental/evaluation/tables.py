@@ -95,8 +95,27 @@ def caption(results: Mapping[str, Any]) -> str:
     return f'{line}.'
 
 
+def run_titles(runs: Sequence[Mapping[str, Any]]) -> List[str]:
+    """What runs are of: the method and whatever else differs.
+
+    Args:
+        runs (Sequence[Mapping]): Results of the runs.
+
+    Returns:
+        list[str]: A title a run, the same for repeats.
+    """
+    keys = [
+        key for key in ('task', 'setting', 'dataset')
+        if len({run[key]
+                for run in runs}) > 1
+    ]
+    return [
+        ' '.join([run['method'], *(run[key] for key in keys)]) for run in runs
+    ]
+
+
 def run_names(runs: Sequence[Mapping[str, Any]]) -> List[str]:
-    """Names that tell runs apart: the method and whatever else differs.
+    """Names that tell runs apart, repeats by a number.
 
     Args:
         runs (Sequence[Mapping]): Results of the runs.
@@ -104,14 +123,8 @@ def run_names(runs: Sequence[Mapping[str, Any]]) -> List[str]:
     Returns:
         list[str]: Unique names.
     """
-    keys = [
-        key for key in ('task', 'setting', 'dataset')
-        if len({run[key]
-                for run in runs}) > 1
-    ]
     names: List[str] = []
-    for run in runs:
-        name = ' '.join([run['method'], *(run[key] for key in keys)])
+    for name in run_titles(runs):
         repeats = sum(other.partition(' #')[0] == name for other in names)
         names.append(f'{name} #{repeats + 1}' if repeats else name)
     return names

@@ -64,3 +64,9 @@ def test_bad_input_is_one_sentence(run, tmp_path, capsys):
     err = capsys.readouterr().err
     assert 'nothing does not exist' in err
     assert len(err.splitlines()) == 1
+
+
+def test_average_of_repeats(run, tmp_path, capsys):
+    works = [save_run(tmp_path / name, 'mib') for name in ('a', 'b')]
+    run(*works, '--average', '--out', str(tmp_path / 'out'))
+    assert '75.00 ± 0.00' in capsys.readouterr().out
