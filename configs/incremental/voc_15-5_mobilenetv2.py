@@ -7,8 +7,5 @@ param_scheduler = [
     dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, end=2500)
 ]
 train_cfg = dict(max_iters=2500, val_interval=2500)
-# Whole images of many shapes are evaluated: cuDNN would search for the fastest
-# algorithm for each of them.
-env_cfg = dict(cudnn_benchmark=False)
 # Channels-last does not pay here in single precision.
 custom_hooks = []

@@ -12,6 +12,6 @@ __all__ = [
     'IncrementalIoUMetric', 'average_iou', 'backward_transfer',
     'build_results', 'collect_versions', 'forgetting', 'harmonic_mean',
     'iou_matrix', 'load_results', 'load_step_records', 'repeats_table',
-    'results_table', 'save_step_record', 'step_record', 'step_table', 'summarize',
-    'summary_row', 'write_report', 'write_results'
+    'results_table', 'save_step_record', 'step_record', 'step_table',
+    'summarize', 'summary_row', 'write_report', 'write_results'
 ]

@@ -49,4 +49,5 @@ def _spread(values: Sequence[Optional[float]]) -> str:
     if None in values:
         return '-'
     mean = f'{np.mean(values):.2f}'
-    return mean if len(values) == 1 else f'{mean} ± {np.std(values, ddof=1):.2f}'
+    return mean if len(
+        values) == 1 else f'{mean} ± {np.std(values, ddof=1):.2f}'
