@@ -2,6 +2,7 @@
 import copy
 import inspect
 import logging
+from typing import List
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
@@ -81,10 +82,15 @@ def _add_label_completion(model: ConfigDict, method: ConfigDict,
     model.label_completion = completion
 
 
+def _losses_of(head: ConfigDict) -> List[ConfigDict]:
+    """Losses of a head, of which a config may have one or a list."""
+    losses = head.get('loss_decode') or []
+    return list(losses) if isinstance(losses, (list, tuple)) else [losses]
+
+
 def _check_weighted_losses(head: ConfigDict, completion: str) -> None:
     """Refuse losses that cannot weight pixels, as completed labels ask for."""
-    losses = head.get('loss_decode') or []
-    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+    for loss in _losses_of(head):
         kind = MODELS.get(loss.type)
         if kind is not None and not issubclass(
                 kind, (CrossEntropyLoss, BaseClassificationLoss)):
@@ -96,8 +102,7 @@ def _check_weighted_losses(head: ConfigDict, completion: str) -> None:
 
 def _cut_class_weights(head: ConfigDict) -> None:
     """Keep the weights of the classes seen: one list serves every step."""
-    losses = head.get('loss_decode') or []
-    for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+    for loss in _losses_of(head):
         weights = loss.get('class_weight')
         if isinstance(weights, (list, tuple)):
             loss.class_weight = list(weights[:head.num_classes])
@@ -106,41 +111,46 @@ def _cut_class_weights(head: ConfigDict) -> None:
 def _replace_losses(head: ConfigDict, classification: ConfigDict,
                     num_old: int) -> None:
     """Put the method's classification loss where cross entropy stands."""
-    default = dict(type='CrossEntropyLoss', loss_weight=1.0)
-    losses = head.get('loss_decode', default)
-    many = isinstance(losses, (list, tuple))
-    losses = [ConfigDict(loss) for loss in (losses if many else [losses])]
+    head.setdefault('loss_decode',
+                    ConfigDict(type='CrossEntropyLoss', loss_weight=1.0))
     replaced = (*REPLACED_LOSSES, classification.type)
-    if not any(loss.type in replaced for loss in losses):
+    losses = _losses_of(head)
+    others = [loss.type for loss in losses if loss.type not in replaced]
+    if len(others) == len(losses):
         raise IncrementalConfigError(
-            f'{head.type}.loss_decode is '
-            f'{", ".join(loss.type for loss in losses)}, but '
+            f'{head.type}.loss_decode is {", ".join(others)}, but '
             f'{classification.type} of the method takes the place of '
             f'{", ".join(REPLACED_LOSSES)} only; use that, or a method '
             'without method.classification.')
-    for i, loss in enumerate(losses):
-        if loss.type not in replaced:
-            continue
-        if loss.get('use_sigmoid') or loss.get('use_mask'):
-            raise IncrementalConfigError(
-                f'{head.type}.loss_decode is a sigmoid {loss.type}, '
-                f'which {classification.type} cannot replace; set '
-                'use_sigmoid=False.')
-        known = dict(loss, num_old=num_old)
-        kept = {
-            key: known[key]
-            for key in KEPT_ARGUMENTS
-            if key in known and _takes(classification.type, key)
-        }
-        losses[i] = ConfigDict({**kept, **classification})
-    others = [loss.type for loss in losses if loss.type not in replaced]
     if others:
         print_log(
             f'{head.type}: {", ".join(others)} beside {classification.type} '
             'takes old classes for background, as its labels do',
             logger='current',
             level=logging.WARNING)
+    losses = [
+        loss if loss.type in others else _substitute(
+            loss, classification, num_old, head.type) for loss in losses
+    ]
+    many = isinstance(head.loss_decode, (list, tuple))
     head.loss_decode = losses if many else losses[0]
+
+
+def _substitute(loss: ConfigDict, classification: ConfigDict, num_old: int,
+                head: str) -> ConfigDict:
+    """The method's loss with what it takes over of a head's."""
+    if loss.get('use_sigmoid') or loss.get('use_mask'):
+        raise IncrementalConfigError(
+            f'{head}.loss_decode is a sigmoid {loss.type}, '
+            f'which {classification.type} cannot replace; set '
+            'use_sigmoid=False.')
+    known = dict(loss, num_old=num_old)
+    kept = {
+        key: known[key]
+        for key in KEPT_ARGUMENTS
+        if key in known and _takes(classification.type, key)
+    }
+    return ConfigDict({**kept, **classification})
 
 
 def _takes(name: str, argument: str) -> bool:
