@@ -1,0 +1,233 @@
+"""Train methods with several seeds, and report mean and deviation."""
+import argparse
+import itertools
+import os
+import os.path as osp
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.utils import mkdir_or_exist
+
+from mmseg_incremental.engine import build_scenario, load_config
+from mmseg_incremental.engine.cli import exit_on_bad_input
+from mmseg_incremental.engine.run_check import check_models
+from mmseg_incremental.engine.step_config import final_checkpoint
+from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.evaluation import load_results, repeats_table
+
+TRAIN = osp.join(osp.dirname(osp.abspath(__file__)), 'train.py')
+
+
+class Run(NamedTuple):
+    """One training.
+
+    Attributes:
+        name (str): Method and seed, the name of its folder.
+        command (list[str]): What trains it.
+        log (str): Where its output goes.
+    """
+
+    name: str
+    command: List[str]
+    log: str
+
+
+class KeepText(DictAction):
+    """Options as a dict, and as they were written."""
+
+    def __call__(self, parser: argparse.ArgumentParser,
+                 namespace: argparse.Namespace, values: Sequence[str], *args:
+                 Any) -> None:
+        namespace.option_texts = list(values)
+        super().__call__(parser, namespace, values, *args)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train methods with several seeds, all methods of a seed '
+        'from one base model, and print mean and standard deviation. What '
+        'was stopped goes on when it is started again.')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--methods',
+        required=True,
+        nargs='+',
+        metavar='METHOD',
+        help='names of files in configs/_base_/methods')
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        nargs='+',
+        default=[42, 43, 44],
+        help='values of randomness.seed (default: 42 43 44)')
+    parser.add_argument(
+        '--base-method',
+        default='importances',
+        help='what trains the base models (default: importances, which serves '
+        'the penalties of ewc, pi and rw too)')
+    parser.add_argument(
+        '--parallel',
+        type=int,
+        default=1,
+        metavar='N',
+        help='how many runs at a time; several GPUs take turns (default: 1)')
+    parser.add_argument('--work-dir', help='folder of the runs')
+    parser.add_argument('--amp', action='store_true', help='as in train.py')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=KeepText, help='as in train.py')
+    parser.set_defaults(option_texts=[])
+    args = parser.parse_args()
+    for key in ('methods', 'seeds'):
+        values = getattr(args, key)
+        if len(set(values)) < len(values):
+            parser.error(f'--{key} {values} names one twice; name each once')
+    if args.parallel < 1:
+        parser.error(f'--parallel {args.parallel} is no number of runs; use 1 '
+                     'or more')
+    if args.work_dir is None:
+        stem = osp.splitext(osp.basename(args.config))[0]
+        args.work_dir = osp.join('work_dirs', f'repeat_{stem}')
+    return args
+
+
+def folder(args: argparse.Namespace, method: str, seed: int) -> str:
+    """Folder of a run."""
+    return osp.join(args.work_dir, f'{method}_seed{seed}')
+
+
+def load(args: argparse.Namespace, method: str, seed: int) -> Config:
+    """Load the config of a run, and refuse what cannot be trained."""
+    cfg = load_config(
+        args.config,
+        method=method,
+        cfg_options=args.cfg_options,
+        work_dir=folder(args, method, seed),
+        amp=args.amp)
+    check_models(cfg, [0, len(build_scenario(cfg)) - 1])
+    return cfg
+
+
+def plan(args: argparse.Namespace, method: str, seed: int,
+         base: Optional[str]) -> Run:
+    """What trains a method with a seed.
+
+    Args:
+        args (argparse.Namespace): The command line.
+        method (str): Name of the method.
+        seed (int): The seed.
+        base (str, optional): Checkpoint of the base model, None to train
+            step 0.
+
+    Returns:
+        Run: The training.
+    """
+    work_dir = folder(args, method, seed)
+    command = [
+        sys.executable, TRAIN, args.config, '--method', method, '--work-dir',
+        work_dir, '--resume', *(['--amp'] if args.amp else [])
+    ]
+    if base is not None:
+        command += ['--base-checkpoint', base]
+    elif method == args.base_method and method not in args.methods:
+        command += ['--steps', '0']
+    command += ['--cfg-options', *args.option_texts, f'randomness.seed={seed}']
+    return Run(osp.basename(work_dir), command, f'{work_dir}.log')
+
+
+def plan_all(args: argparse.Namespace) -> List[List[Run]]:
+    """Base models, and then what starts from them."""
+    bases: Dict[int, str] = {}
+    first, second = [], []
+    for seed, method in itertools.product(args.seeds, args.methods):
+        settings = load(args, method, seed).get('method', {})
+        if settings.get('joint') or settings.get('base_classification'):
+            # Its step 0 is not that of the others.
+            first.append(plan(args, method, seed, None))
+            continue
+        if seed not in bases:
+            cfg = load(args, args.base_method, seed)
+            bases[seed] = final_checkpoint(cfg, 0)
+            first.append(plan(args, args.base_method, seed, None))
+        if method != args.base_method:
+            second.append(plan(args, method, seed, bases[seed]))
+    return [first, second]
+
+
+def share_devices(parallel: int) -> 'Queue[Optional[str]]':
+    """One entry a run at a time: the GPU it may see, None for all there is."""
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    count = torch.cuda.device_count()
+    names = visible.split(',') if visible else list(map(str, range(count)))
+    devices: 'Queue[Optional[str]]' = Queue(parallel)
+    for index in range(parallel):
+        devices.put(names[index % count] if count > 1 else None)
+    return devices
+
+
+def train(run: Run, devices: 'Queue[Optional[str]]') -> int:
+    """Train in a process of its own.
+
+    Args:
+        run (Run): The training.
+        devices (Queue): What :func:`share_devices` returned.
+
+    Returns:
+        int: Its exit code.
+    """
+    device = devices.get()
+    # By default each would take all cores, and be slower than one by one.
+    cores = (os.cpu_count() or 1) // devices.maxsize
+    env = dict(dict(OMP_NUM_THREADS=str(max(1, cores))), **os.environ)
+    if device is not None:
+        env['CUDA_VISIBLE_DEVICES'] = device
+    print(f'{run.name} starts, log: {run.log}', flush=True)
+    with open(run.log, 'a', encoding='utf-8') as log:
+        code = subprocess.run(
+            run.command, env=env, stdout=log, stderr=log).returncode
+    devices.put(device)
+    return code
+
+
+def train_all(groups: Sequence[Sequence[Run]], parallel: int) -> None:
+    """Train group after group.
+
+    Args:
+        groups (Sequence[Sequence[Run]]): What :func:`plan_all` returned.
+        parallel (int): How many runs at a time.
+
+    Raises:
+        IncrementalConfigError: If a run fails; what runs beside it is
+            finished before.
+    """
+    devices = share_devices(parallel)
+    with ThreadPoolExecutor(parallel) as pool:
+        for group in groups:
+            codes = list(pool.map(lambda run: train(run, devices), group))
+            failed = [run.log for run, code in zip(group, codes) if code]
+            if failed:
+                raise IncrementalConfigError(
+                    f'{len(failed)} of {len(group)} runs failed; read '
+                    f'{", ".join(failed)}, mend the cause and start the same '
+                    'command again, which keeps what is finished.')
+
+
+@exit_on_bad_input
+def main() -> None:
+    args = parse_args()
+    groups = plan_all(args)
+    mkdir_or_exist(args.work_dir)
+    train_all(groups, args.parallel)
+    print(
+        repeats_table([
+            load_results(folder(args, method, seed))
+            for method, seed in itertools.product(args.methods, args.seeds)
+        ]))
+
+
+if __name__ == '__main__':
+    main()
