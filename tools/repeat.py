@@ -1,6 +1,7 @@
 """Train methods with several seeds, and report mean and deviation."""
 import argparse
 import itertools
+import json
 import os
 import os.path as osp
 import subprocess
@@ -19,6 +20,7 @@ from mmseg_incremental.engine.run_check import check_models
 from mmseg_incremental.engine.step_config import final_checkpoint
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation import load_results, repeats_table
+from mmseg_incremental.evaluation.results_io import write_atomically
 
 TRAIN = osp.join(osp.dirname(osp.abspath(__file__)), 'train.py')
 
@@ -43,7 +45,7 @@ class KeepText(DictAction):
     def __call__(self, parser: argparse.ArgumentParser,
                  namespace: argparse.Namespace, values: Sequence[str], *args:
                  Any) -> None:
-        namespace.option_texts = list(values)
+        namespace.option_texts = [*namespace.option_texts, *values]
         super().__call__(parser, namespace, values, *args)
 
 
@@ -139,23 +141,53 @@ def plan(args: argparse.Namespace, method: str, seed: int,
     return Run(osp.basename(work_dir), command, f'{work_dir}.log')
 
 
+def has_own_base(cfg: Config) -> bool:
+    """Whether step 0 of a method is not that of the others."""
+    method = cfg.get('method', {})
+    return bool(method.get('joint') or method.get('base_classification'))
+
+
 def plan_all(args: argparse.Namespace) -> List[List[Run]]:
     """Base models, and then what starts from them."""
     bases: Dict[int, str] = {}
     first, second = [], []
     for seed, method in itertools.product(args.seeds, args.methods):
-        settings = load(args, method, seed).get('method', {})
-        if settings.get('joint') or settings.get('base_classification'):
-            # Its step 0 is not that of the others.
+        if has_own_base(load(args, method, seed)):
             first.append(plan(args, method, seed, None))
             continue
         if seed not in bases:
             cfg = load(args, args.base_method, seed)
+            if has_own_base(cfg):
+                raise IncrementalConfigError(
+                    f'--base-method {args.base_method} trains step 0 in a way '
+                    'of its own, from which no other method can start; name '
+                    'another, such as importances.')
             bases[seed] = final_checkpoint(cfg, 0)
             first.append(plan(args, args.base_method, seed, None))
         if method != args.base_method:
             second.append(plan(args, method, seed, bases[seed]))
     return [first, second]
+
+
+def claim(args: argparse.Namespace) -> None:
+    """Refuse a folder whose runs were trained in another way.
+
+    Raises:
+        IncrementalConfigError: If they were.
+    """
+    mkdir_or_exist(args.work_dir)
+    path = osp.join(args.work_dir, 'repeat.json')
+    names = ('config', 'base_method', 'amp', 'option_texts')
+    if not osp.isfile(path):
+        content = {key: getattr(args, key) for key in names}
+        write_atomically(json.dumps(content, indent=2).encode(), path)
+    with open(path, encoding='utf-8') as file:
+        held = json.load(file)
+    for key in names:
+        if held[key] != getattr(args, key):
+            raise IncrementalConfigError(
+                f'{args.work_dir} holds runs with {key}={held[key]!r}, not '
+                f'{getattr(args, key)!r}; choose another --work-dir.')
 
 
 def share_devices(parallel: int) -> 'Queue[Optional[str]]':
@@ -180,17 +212,20 @@ def train(run: Run, devices: 'Queue[Optional[str]]') -> int:
         int: Its exit code.
     """
     device = devices.get()
-    # By default each would take all cores, and be slower than one by one.
-    cores = (os.cpu_count() or 1) // devices.maxsize
-    env = dict(dict(OMP_NUM_THREADS=str(max(1, cores))), **os.environ)
+    env = dict(os.environ)
+    if devices.maxsize > 1:
+        # Each would take all cores, and be slower than one by one.
+        cores = (os.cpu_count() or 1) // devices.maxsize
+        env.setdefault('OMP_NUM_THREADS', str(max(1, cores)))
     if device is not None:
         env['CUDA_VISIBLE_DEVICES'] = device
     print(f'{run.name} starts, log: {run.log}', flush=True)
-    with open(run.log, 'a', encoding='utf-8') as log:
-        code = subprocess.run(
-            run.command, env=env, stdout=log, stderr=log).returncode
-    devices.put(device)
-    return code
+    try:
+        with open(run.log, 'a', encoding='utf-8') as log:
+            return subprocess.run(
+                run.command, env=env, stdout=log, stderr=log).returncode
+    finally:
+        devices.put(device)
 
 
 def train_all(groups: Sequence[Sequence[Run]], parallel: int) -> None:
@@ -220,7 +255,7 @@ def train_all(groups: Sequence[Sequence[Run]], parallel: int) -> None:
 def main() -> None:
     args = parse_args()
     groups = plan_all(args)
-    mkdir_or_exist(args.work_dir)
+    claim(args)
     train_all(groups, args.parallel)
     print(
         repeats_table([

@@ -22,16 +22,23 @@ def repeats_table(runs: Sequence[Mapping[str, Any]]) -> str:
         that a run does not have is '-'.
 
     Raises:
-        IncrementalConfigError: If a run is not complete.
+        IncrementalConfigError: If a run is not complete, or repeats differ in
+            their conventions.
     """
     rows: Dict[str, List[dict]] = {}
+    conventions: Dict[str, dict] = {}
     for title, run in zip(run_titles(runs), runs):
         if not run['complete']:
             raise IncrementalConfigError(
-                f'a run of {title} ends after step '
-                f'{run["steps"][-1]["step"]} of '
-                f'{run["conventions"]["num_steps"]}; finish it with --resume '
-                'or leave it out of the mean.')
+                f'a run of {title} has {len(run["steps"])} of '
+                f'{run["conventions"]["num_steps"]} steps; finish it with '
+                '--resume or leave it out of the mean.')
+        held = conventions.setdefault(title, run['conventions'])
+        for key, value in run['conventions'].items():
+            if value != held.get(key):
+                raise IncrementalConfigError(
+                    f'runs of {title} have {key}={held.get(key)!r} and '
+                    f'{value!r}; average runs of one convention.')
         rows.setdefault(title, []).append(summary_row(run))
     columns = list(summary_row(runs[0]))
     table = PrettyTable(['method', 'runs', *columns], align='r')

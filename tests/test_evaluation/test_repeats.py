@@ -45,5 +45,13 @@ def test_other_tasks_are_no_repeats(runs):
 
 def test_incomplete_run(runs):
     runs[2]['complete'] = False
-    with pytest.raises(IncrementalConfigError, match='a run of mib ends '):
+    with pytest.raises(
+            IncrementalConfigError, match='a run of mib has 2 of 2'):
+        repeats_table(runs)
+
+
+def test_repeats_of_other_conventions(runs):
+    runs[2]['conventions'] = dict(runs[2]['conventions'], holdout='some')
+    with pytest.raises(
+            IncrementalConfigError, match="holdout=None and 'some'"):
         repeats_table(runs)

@@ -126,6 +126,20 @@ def test_mixed_precision_goes_on(tool, amp):
     assert ('--amp' in tool['plan'](args, 'mib', 1, None).command) == amp
 
 
+def test_folder_of_other_runs_is_refused(repeat, trainings, capsys):
+    options = '--cfg-options', 'num_panel_images=0', '--cfg-options'
+    repeat('--methods', 'mib', '--seeds', '1', *options, 'log_level=ERROR')
+    # Given in two parts, both reach the training.
+    assert trainings[0].command[-3:-1] == [
+        'num_panel_images=0', 'log_level=ERROR'
+    ]
+    repeat('--methods', 'ewf', '--seeds', '2', *options, 'log_level=ERROR')
+    with pytest.raises(SystemExit):
+        repeat('--methods', 'mib', '--seeds', '3', *options[:2])
+    assert "holds runs with option_texts=['num" in capsys.readouterr().err
+    assert len(trainings) == 4
+
+
 def test_failed_run_is_named(repeat, trainings, capsys):
     with pytest.raises(SystemExit):
         repeat('--methods', 'mib', '--seeds', '1', '13')
@@ -139,6 +153,8 @@ def test_failed_run_is_named(repeat, trainings, capsys):
     [(('--methods', 'mib', 'mib'), '--methods .* names one twice'),
      (('--methods', 'mib', '--seeds', '1', '1'), '--seeds .* names one twice'),
      (('--methods', 'mib', '--parallel', '0'), '--parallel 0 is no number'),
+     (('--methods', 'lwf_mc', 'mib', '--base-method', 'lwf_mc'),
+      '--base-method lwf_mc trains step 0'),
      (('--methods', 'none'), "method 'none'|none.*no")])
 def test_bad_input_trains_nothing(repeat, trainings, capsys, argv, sentence):
     with pytest.raises(SystemExit):
