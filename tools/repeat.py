@@ -84,6 +84,16 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options', nargs='+', action=KeepText, help='as in train.py')
     parser.set_defaults(option_texts=[])
     args = parser.parse_args()
+    check_args(parser, args)
+    if args.work_dir is None:
+        stem = osp.splitext(osp.basename(args.config))[0]
+        args.work_dir = osp.join('work_dirs', f'repeat_{stem}')
+    return args
+
+
+def check_args(parser: argparse.ArgumentParser,
+               args: argparse.Namespace) -> None:
+    """Refuse what cannot be repeated."""
     for key in ('methods', 'seeds'):
         values = getattr(args, key)
         if len(set(values)) < len(values):
@@ -91,10 +101,6 @@ def parse_args() -> argparse.Namespace:
     if args.parallel < 1:
         parser.error(f'--parallel {args.parallel} is no number of runs; use 1 '
                      'or more')
-    if args.work_dir is None:
-        stem = osp.splitext(osp.basename(args.config))[0]
-        args.work_dir = osp.join('work_dirs', f'repeat_{stem}')
-    return args
 
 
 def folder(args: argparse.Namespace, method: str, seed: int) -> str:

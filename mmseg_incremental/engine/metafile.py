@@ -25,9 +25,9 @@ TRAINING = ('optim_wrapper.', 'param_scheduler.', 'train_cfg.', 'randomness.',
 def model_entry(config: str, work_dir: str, data: str = '') -> Dict[str, Any]:
     """An entry of ``Models``, in the schema of MMSegmentation's metafiles.
 
-    Device, minutes and memory are those of the later steps: one base model
-    serves all methods. ``Options`` names what the last step had in another
-    way than the config.
+    Device, minutes and memory are those of the later steps: one base model,
+    trained by ``Base Method``, serves all methods. ``Options`` names what the
+    last step had in another way than the config.
 
     Args:
         config (str): The config of the run.

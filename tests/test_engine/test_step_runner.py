@@ -79,6 +79,17 @@ class Circle:
         self.itself = self
 
 
+def test_what_others_have_frozen_stays_frozen():
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with freed(), freed():
+            pass
+        assert gc.get_freeze_count() == count > 0
+    finally:
+        gc.unfreeze()
+
+
 @pytest.mark.parametrize('error', [None, ValueError])
 def test_what_comes_about_is_freed(error):
     before = Circle()

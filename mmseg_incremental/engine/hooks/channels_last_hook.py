@@ -11,9 +11,9 @@ class ChannelsLastHook(Hook):
 
     Activations follow the weights. On a CPU an iteration of the MobileNetV2
     preset takes about a sixth less time. In distributed training only the
-    teacher is changed. Evaluation is in this layout on a CPU alone: cuDNN
-    prepares such convolutions anew for every shape of images, of which whole
-    images have many.
+    teacher is changed. The evaluation of a step is in this layout on a CPU
+    alone: cuDNN prepares such convolutions anew for every shape of images, of
+    which whole images have many.
     """
 
     # After TeacherSnapshotHook (NORMAL). Hooks of a method with the same

@@ -65,9 +65,9 @@ _kept = _Kept()
 class Workspace:
     """Arrays that one band after the other uses.
 
-    On a CPU they stay for the next batch, a few tens of MiB in all: the
-    system clears fresh memory page by page, which may take as long as the
-    arithmetic on it. The allocator of a GPU keeps its memory itself.
+    On a CPU they stay for the next batch, a few tens of MiB a thread and
+    type: the system clears fresh memory page by page, which may take as long
+    as the arithmetic on it. The allocator of a GPU keeps its memory itself.
 
     Args:
         like (Tensor): Tensor of the wanted type and device.

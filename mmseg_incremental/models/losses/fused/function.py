@@ -82,9 +82,11 @@ class FusedLoss(torch.autograd.Function):
             scalars, and where no logit is above that of the label, bool
             [B, H, W].
         """
-        losses, is_highest, gradient = _score(logits, batch,
-                                              ctx.needs_input_grad[0])
-        ctx.save_for_backward(logits, gradient)
+        # Inference mode keeps no graph, whatever its inputs want.
+        is_wanted = (
+            ctx.needs_input_grad[0] and not torch.is_inference_mode_enabled())
+        losses, is_highest, ctx.gradient = _score(logits, batch, is_wanted)
+        ctx.save_for_backward(logits)
         ctx.batch = batch
         ctx.mark_non_differentiable(is_highest)
         return losses[0], losses[1], is_highest
@@ -94,17 +96,20 @@ class FusedLoss(torch.autograd.Function):
                  is_highest: Tensor) -> Tuple[Tensor, None]:
         """Scale the gradient of the sum.
 
-        Where both losses go on with different factors, another pass is
-        needed.
+        It is given away: whoever asks may write to it. Another pass is needed
+        where it is asked for again, and where both losses go on with different
+        factors.
 
         Raises:
             RuntimeError: If a graph of the gradient is asked for.
         """
         refuse_second_derivative()
-        logits, gradient = ctx.saved_tensors
+        logits, = ctx.saved_tensors
         batch = ctx.batch
-        if batch.teacher_logits is not None and not torch.equal(
-                cross_entropy, distillation):
+        gradient, ctx.gradient = ctx.gradient, None
+        differ = batch.teacher_logits is not None and not torch.equal(
+            cross_entropy, distillation)
+        if differ or gradient is None:
             batch = batch._replace(
                 factor=batch.factor * cross_entropy,
                 teacher_weight=batch.teacher_weight * float(distillation))

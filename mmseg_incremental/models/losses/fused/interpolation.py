@@ -22,8 +22,8 @@ class BandMatrix(NamedTuple):
 
     Args:
         samples (slice): The samples that the band is made of.
-        spread (Tensor): Weight of each of them in each row, [rows, h].
-        gather (Tensor): Its transpose, [h, rows].
+        spread (Tensor): Weight of each of them in each row, [rows, samples].
+        gather (Tensor): Its transpose, [samples, rows].
     """
 
     samples: slice
@@ -44,7 +44,7 @@ class Interpolation:
 
     def __init__(self, source: int, target: int, align_corners: bool,
                  dtype: torch.dtype, device: torch.device) -> None:
-        unit = torch.eye(source, dtype=torch.float64)
+        unit = torch.eye(source, dtype=torch.float64, device='cpu')
         matrix = F.interpolate(
             unit[None],
             size=target,

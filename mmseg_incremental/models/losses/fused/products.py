@@ -1,10 +1,10 @@
 """Products with the matrices of an interpolation, which are nearly empty.
 
-A row has two entries. A sparse product takes a fraction of the time of a dense
-one, and it divides the work of its threads by rows, as functions of single
-elements do. One that divides columns has each thread read what others have
-written: where they have no cache in common, as on processors of several dies,
-that takes longer than the arithmetic.
+A row that is interpolated has two entries. A sparse product takes a fraction
+of the time of a dense one, and it divides the work of its threads by rows, as
+functions of single elements do. One that divides columns has each thread read
+what others have written: where they have no cache in common, as on processors
+of several dies, that takes longer than the arithmetic.
 """
 import warnings
 
@@ -20,7 +20,7 @@ def compress(matrix: Tensor) -> Tensor:
 
     Returns:
         Tensor: By compressed rows on a CPU where PyTorch has MKL, whose
-        products are made for them; otherwise the matrix as it is.
+        products are made for them; otherwise dense and contiguous.
     """
     if matrix.device.type != 'cpu' or not torch.backends.mkl.is_available():
         return matrix.contiguous()

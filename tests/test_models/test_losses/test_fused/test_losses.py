@@ -145,6 +145,21 @@ def test_backward_twice(shapes):
         torch.testing.assert_close(logits.grad, times * expected)
 
 
+def test_gradient_is_given_away():
+    """Who writes to it does not change what another one gets."""
+    logits, labels, teacher_logits = draw_batch(2, 7, 4, (4, 4), (4, 4),
+                                                (16, 16))
+    logits.requires_grad_()
+    loss = sum(fused_unbiased_loss(logits, labels, teacher_logits))
+    first, = torch.autograd.grad(loss, logits, retain_graph=True)
+    expected = first.clone()
+    first.mul_(3)
+    second, = torch.autograd.grad(loss, logits, retain_graph=True)
+    torch.testing.assert_close(second, expected)
+    third, = torch.autograd.grad(2 * loss, logits)
+    torch.testing.assert_close(third, 2 * expected)
+
+
 def test_without_teacher():
     logits, labels, _ = draw_batch(*SHAPES[1])
     logits.requires_grad_()
@@ -255,6 +270,8 @@ def test_rough_products_do_not_round_the_logits(rough_products):
 def test_without_gradient(mode, scale):
     """Also where the readable losses take over."""
     logits, labels, teacher_logits = draw_batch(*SHAPES[1], scale=scale)
+    # As a parameter would be.
+    logits.requires_grad_()
     with mode():
         losses = fused_unbiased_loss(logits, labels, teacher_logits)
         expected = readable(logits, labels, teacher_logits)
