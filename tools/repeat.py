@@ -8,14 +8,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.utils import mkdir_or_exist
 
 from mmseg_incremental.engine import build_scenario, load_config
-from mmseg_incremental.engine.cli import exit_on_bad_input
+from mmseg_incremental.engine.cli import exit_on_bad_input, refuse_other
 from mmseg_incremental.engine.run_check import check_models
 from mmseg_incremental.engine.step_config import final_checkpoint
 from mmseg_incremental.errors import IncrementalConfigError
@@ -42,11 +42,13 @@ class Run(NamedTuple):
 class KeepText(DictAction):
     """Options as a dict, and as they were written."""
 
-    def __call__(self, parser: argparse.ArgumentParser,
-                 namespace: argparse.Namespace, values: Sequence[str], *args:
-                 Any) -> None:
+    def __call__(self,
+                 parser: argparse.ArgumentParser,
+                 namespace: argparse.Namespace,
+                 values: Sequence[str],
+                 option_string: Optional[str] = None) -> None:
         namespace.option_texts = [*namespace.option_texts, *values]
-        super().__call__(parser, namespace, values, *args)
+        super().__call__(parser, namespace, values, option_string)
 
 
 def parse_args() -> argparse.Namespace:
@@ -108,14 +110,10 @@ def folder(args: argparse.Namespace, method: str, seed: int) -> str:
     return osp.join(args.work_dir, f'{method}_seed{seed}')
 
 
-def load(args: argparse.Namespace, method: str, seed: int) -> Config:
-    """Load the config of a run, and refuse what cannot be trained."""
+def load(args: argparse.Namespace, method: str) -> Config:
+    """Load the config of a method, and refuse what cannot be trained."""
     cfg = load_config(
-        args.config,
-        method=method,
-        cfg_options=args.cfg_options,
-        work_dir=folder(args, method, seed),
-        amp=args.amp)
+        args.config, method=method, cfg_options=args.cfg_options, amp=args.amp)
     check_models(cfg, [0, len(build_scenario(cfg)) - 1])
     return cfg
 
@@ -155,23 +153,28 @@ def has_own_base(cfg: Config) -> bool:
 
 def plan_all(args: argparse.Namespace) -> List[List[Run]]:
     """Base models, and then what starts from them."""
-    bases: Dict[int, str] = {}
-    first, second = [], []
-    for seed, method in itertools.product(args.seeds, args.methods):
-        if has_own_base(load(args, method, seed)):
-            first.append(plan(args, method, seed, None))
-            continue
-        if seed not in bases:
-            cfg = load(args, args.base_method, seed)
-            if has_own_base(cfg):
-                raise IncrementalConfigError(
-                    f'--base-method {args.base_method} trains step 0 in a way '
-                    'of its own, from which no other method can start; name '
-                    'another, such as importances.')
-            bases[seed] = final_checkpoint(cfg, 0)
-            first.append(plan(args, args.base_method, seed, None))
-        if method != args.base_method:
-            second.append(plan(args, method, seed, bases[seed]))
+    own = [name for name in args.methods if has_own_base(load(args, name))]
+    first = [
+        plan(args, method, seed, None)
+        for seed, method in itertools.product(args.seeds, own)
+    ]
+    others = [name for name in args.methods if name not in own]
+    if not others:
+        return [first]
+    cfg = load(args, args.base_method)
+    if has_own_base(cfg):
+        raise IncrementalConfigError(
+            f'--base-method {args.base_method} trains step 0 in a way of its '
+            'own, from which no other method can start; name another, such '
+            'as importances.')
+    second = []
+    for seed in args.seeds:
+        first.append(plan(args, args.base_method, seed, None))
+        cfg.work_dir = folder(args, args.base_method, seed)
+        second += [
+            plan(args, method, seed, final_checkpoint(cfg, 0))
+            for method in others if method != args.base_method
+        ]
     return [first, second]
 
 
@@ -184,16 +187,12 @@ def claim(args: argparse.Namespace) -> None:
     mkdir_or_exist(args.work_dir)
     path = osp.join(args.work_dir, 'repeat.json')
     names = ('config', 'base_method', 'amp', 'option_texts')
-    if not osp.isfile(path):
-        content = {key: getattr(args, key) for key in names}
-        write_atomically(json.dumps(content, indent=2).encode(), path)
-    with open(path, encoding='utf-8') as file:
-        held = json.load(file)
-    for key in names:
-        if held[key] != getattr(args, key):
-            raise IncrementalConfigError(
-                f'{args.work_dir} holds runs with {key}={held[key]!r}, not '
-                f'{getattr(args, key)!r}; choose another --work-dir.')
+    wanted = {key: getattr(args, key) for key in names}
+    if osp.isfile(path):
+        with open(path, encoding='utf-8') as file:
+            refuse_other(args.work_dir, 'runs', json.load(file), wanted)
+    else:
+        write_atomically(json.dumps(wanted, indent=2).encode(), path)
 
 
 def share_devices(parallel: int) -> 'Queue[Optional[str]]':

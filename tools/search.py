@@ -14,7 +14,7 @@ from prettytable import PrettyTable
 from mmseg_incremental.datasets.holdout import DEFAULT_SPLIT
 from mmseg_incremental.engine import build_scenario, load_config, run_steps
 from mmseg_incremental.engine.cli import (exit_on_bad_input, parse_run_args,
-                                          parse_steps)
+                                          parse_steps, refuse_other)
 from mmseg_incremental.engine.distributed import (on_main_process,
                                                   start_distributed)
 from mmseg_incremental.engine.run_check import check_models
@@ -114,11 +114,7 @@ def claim(args: argparse.Namespace) -> str:
     if osp.isfile(path):
         with open(path, encoding='utf-8') as file:
             held = json.load(file)['search']
-        for key in names:
-            if held[key] != search[key]:
-                raise IncrementalConfigError(
-                    f'{args.work_dir} holds a search with {key}={held[key]!r},'
-                    f' not {search[key]!r}; choose another --work-dir.')
+        refuse_other(args.work_dir, 'a search', held, search)
     else:
         save(path, dict(search=search, best={}, rows=[]))
     return path

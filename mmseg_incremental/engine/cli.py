@@ -4,7 +4,7 @@ import functools
 import os
 import re
 import sys
-from typing import Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 from mmengine.config import Config, DictAction
 from prettytable import PrettyTable
@@ -104,6 +104,26 @@ def parse_steps(text: Optional[str]) -> Optional[List[int]]:
             f'--steps {text!r} is no range of steps; allowed are forms like '
             '3, 0-3 and 0,2-4.')
     return sorted(set().union(*steps))
+
+
+def refuse_other(work_dir: str, what: str, held: Mapping[str, Any],
+                 wanted: Mapping[str, Any]) -> None:
+    """Refuse a folder that was begun by another command line.
+
+    Args:
+        work_dir (str): The folder.
+        what (str): What it holds, for example 'a search'.
+        held (Mapping[str, Any]): What that was begun with.
+        wanted (Mapping[str, Any]): What it is to go on with.
+
+    Raises:
+        IncrementalConfigError: If a value differs.
+    """
+    for key, value in wanted.items():
+        if held[key] != value:
+            raise IncrementalConfigError(
+                f'{work_dir} holds {what} with {key}={held[key]!r}, not '
+                f'{value!r}; choose another --work-dir.')
 
 
 def describe_steps(cfg: Config,

@@ -6,28 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmseg_incremental.evaluation import (build_results, step_record,
-                                          write_results)
-
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / 'tests' / 'configs' / 'tiny_shapes.py'
-NAMES = ['background', 'cat']
-
-
-def save_results(work_dir: str, method: str, iou: float) -> None:
-    metrics = {f'IoU/{name}': iou for name in NAMES}
-    header = dict(
-        task='1-1',
-        setting='disjoint',
-        method=method,
-        dataset='Shapes',
-        class_names=NAMES)
-    steps = [
-        step_record(0, NAMES[:1], NAMES[:1], 3, metrics),
-        step_record(1, NAMES[1:], NAMES, 2, metrics)
-    ]
-    write_results(
-        build_results(header, steps, NAMES[:1], NAMES[1:], 2), work_dir)
 
 
 @pytest.fixture
@@ -52,7 +32,7 @@ def repeat(tool, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def trainings(monkeypatch):
+def trainings(monkeypatch, save_run):
     """What would be trained, with the seed for an IoU."""
     seen = []
 
@@ -62,7 +42,7 @@ def trainings(monkeypatch):
         seed = int(command[-1].rpartition('=')[2])
         seen.append(SimpleNamespace(command=command, seed=seed, **kwargs))
         work_dir = command[command.index('--work-dir') + 1]
-        save_results(work_dir, values['--method'], seed)
+        save_run(work_dir, values['--method'], seed, seed)
         kwargs['stdout'].write('trained\n')
         return SimpleNamespace(returncode=int(seed == 13))
 

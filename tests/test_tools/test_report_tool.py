@@ -3,9 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_incremental.evaluation import (build_results, step_record,
-                                          write_results)
-
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'report.py'
 
 
@@ -21,26 +18,8 @@ def run(monkeypatch):
     return run
 
 
-def save_run(work_dir: Path, method: str) -> str:
-    metrics = {'IoU/background': 90., 'IoU/cat': 60., 'mIoU': 75.}
-    names = ['background', 'cat']
-    header = dict(
-        task='1-1',
-        setting='disjoint',
-        method=method,
-        dataset='Shapes',
-        class_names=names)
-    steps = [
-        step_record(0, names[:1], names[:1], 3, metrics),
-        step_record(1, names[1:], names, 2, metrics)
-    ]
-    write_results(
-        build_results(header, steps, names[:1], names[1:], 2), str(work_dir))
-    return str(work_dir)
-
-
 @pytest.mark.parametrize('name', ['', 'results.json'])
-def test_one_run(run, tmp_path, capsys, name):
+def test_one_run(run, save_run, tmp_path, capsys, name):
     work_dir = save_run(tmp_path / 'work', 'mib')
     run(str(Path(work_dir) / name))
     out = capsys.readouterr().out
@@ -48,7 +27,7 @@ def test_one_run(run, tmp_path, capsys, name):
     assert (tmp_path / 'work' / 'report' / 'iou_matrix.png').is_file()
 
 
-def test_comparison(run, tmp_path, capsys):
+def test_comparison(run, save_run, tmp_path, capsys):
     works = [save_run(tmp_path / name, name) for name in ('mib', 'plop')]
     run(*works, '--out', str(tmp_path / 'out'))
     out = capsys.readouterr().out
@@ -66,7 +45,7 @@ def test_bad_input_is_one_sentence(run, tmp_path, capsys):
     assert len(err.splitlines()) == 1
 
 
-def test_average_of_repeats(run, tmp_path, capsys):
+def test_average_of_repeats(run, save_run, tmp_path, capsys):
     works = [save_run(tmp_path / name, 'mib') for name in ('a', 'b')]
     run(*works, '--average', '--out', str(tmp_path / 'out'))
     assert '75.00 ± 0.00' in capsys.readouterr().out
