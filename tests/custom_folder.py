@@ -8,18 +8,19 @@ VOID = 255
 # Classes in a picture, picture by picture: half of the training pictures are
 # labelled for the first three classes, the others for the two new ones.
 SPLITS = dict(train=[(1, 2, 3)] * 6 + [(4, 5)] * 4, val=[(1, 2, 3, 4, 5)] * 3)
-# The CPU preset with a small model on pictures of 64 pixels, two iterations a
-# step.
-TINY_OPTIONS = [
-    'pretrained=None', 'model.backbone.widen_factor=0.1',
-    'model.decode_head.in_channels=32', 'model.decode_head.channels=8',
-    'model.data_preprocessor.size=(64,64)',
-    'train_dataloader.dataset.pipeline.2.scale=(512,64)',
+# The CPU preset on pictures of 64 pixels, two iterations a step.
+SHORT_OPTIONS = [
+    'pretrained=None', 'train_dataloader.dataset.pipeline.2.scale=(512,64)',
     'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
     'test_dataloader.dataset.pipeline.1.scale=(512,64)',
     'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
     'test_dataloader.num_workers=0', 'train_cfg.max_iters=2',
     'incremental_step.train_cfg.max_iters=2'
+]
+# With a small model besides.
+TINY_OPTIONS = SHORT_OPTIONS + [
+    'model.backbone.widen_factor=0.1', 'model.decode_head.in_channels=32',
+    'model.decode_head.channels=8', 'model.data_preprocessor.size=(64,64)'
 ]
 
 

@@ -86,11 +86,11 @@ class EntropyPseudoLabels(BaseLabelCompleter):
             Tensor: [B, H, W], in [0, 1].
         """
         num_old = prob.size(1)
-        entropy = torch.special.entr(prob).sum(dim=1)
-        if num_old > 1:
-            entropy = entropy / math.log(num_old)
+        # The entropy of a single class is 0 and has no scale.
+        entropy = torch.special.entr(prob).sum(dim=1) / math.log(
+            max(num_old, 2))
         if self.mode == 'official':
-            entropy = entropy / (num_old * math.log(self.num_seen))
+            entropy = entropy / (num_old * math.log(max(self.num_seen, 2)))
         return entropy
 
     def observe(self, labels: Tensor, teacher_logits: Tensor) -> None:

@@ -29,8 +29,8 @@ def median_of_the_official_code(counts: Sequence[int]) -> float:
         counts (Sequence[int]): Number of values in each of equal bins.
 
     Returns:
-        float: 0 if there is no value; NaN where the official code has NaN,
-        which no entropy is below.
+        float: 0 if there is no value. NaN, which no entropy is below, or an
+        infinity, where the official code divides by an empty bin.
     """
     half, total = sum(counts) / 2, 0
     if not half:
@@ -39,7 +39,7 @@ def median_of_the_official_code(counts: Sequence[int]) -> float:
         if total <= half <= total + count:
             break
         total += index
-    if not count and half == total:
-        return math.nan
-    # An empty bin would divide by zero, which the official code does.
-    return (index + (half - total) / max(count, 1)) / len(counts)
+    rest = half - total
+    if not count:
+        return math.copysign(math.inf, rest) if rest else math.nan
+    return (index + rest / count) / len(counts)

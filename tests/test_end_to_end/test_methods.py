@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Callable
 
 import pytest
 import torch
@@ -9,12 +10,33 @@ from mmengine.model import revert_sync_batchnorm
 from mmseg.apis import init_model
 from mmseg.models import EncoderDecoder
 from mmseg.registry import DATASETS, MODELS
+from torch import Tensor
 
 from mmseg_incremental.engine import build_step_cfg, run_steps
+from mmseg_incremental.models import BaseLabelCompleter, BaseWeightFusion
+from mmseg_incremental.models.label_completion import CompletedLabels
 
 METHODS = Path(__file__).parents[2] / 'configs' / '_base_' / 'methods'
 NAMES = sorted(path.stem for path in METHODS.glob('*.py'))
 STEPS = dict(num_panel_images=0)
+
+
+@MODELS.register_module()
+class WeightsAfterTheStep(BaseWeightFusion):
+    """An average that leaves all to the step."""
+
+    def new_share(self, num_old: int, num_seen: int) -> float:
+        return 1.0
+
+
+@MODELS.register_module()
+class LabelsAsTheyAre(BaseLabelCompleter):
+    """A completer that fills in nothing and weighs every pixel alike."""
+
+    def complete(self, labels: Tensor,
+                 teacher_logits: Tensor) -> CompletedLabels:
+        assert teacher_logits.shape[2:] == labels.shape[1:]
+        return CompletedLabels(labels, torch.ones_like(labels).float())
 
 
 def state(work_dir: Path, step: int) -> dict:
@@ -101,6 +123,21 @@ def test_stop_between_steps(run, tiny_cfg, tmp_path, name):
 ])  # yapf: disable
 def test_without_weight_it_is_fine_tuning(run, tiny_cfg, tmp_path, key, part):
     parts = [dict(part, loss_weight=0.0)]
-    cfg = tiny_cfg(tmp_path, 'finetune', **STEPS, **{f'method.{key}': parts})
-    run_steps(cfg, steps=[0, 1])
-    assert_same_weights(state(tmp_path, 1), state(run('finetune'), 1))
+    assert_is_fine_tuning(run, tiny_cfg, tmp_path, {f'method.{key}': parts})
+
+
+@pytest.mark.parametrize('key, part', [
+    ('weight_fusion', 'WeightsAfterTheStep'),
+    ('label_completion', 'LabelsAsTheyAre'),
+])  # yapf: disable
+def test_part_that_changes_nothing_is_fine_tuning(run, tiny_cfg, tmp_path, key,
+                                                  part):
+    assert_is_fine_tuning(run, tiny_cfg, tmp_path,
+                          {f'method.{key}': dict(type=part)})
+
+
+def assert_is_fine_tuning(run: Callable, tiny_cfg: Callable, work_dir: Path,
+                          options: dict) -> None:
+    """Train two steps with a part and compare the weights to the bit."""
+    run_steps(tiny_cfg(work_dir, 'finetune', **STEPS, **options), steps=[0, 1])
+    assert_same_weights(state(work_dir, 1), state(run('finetune'), 1))

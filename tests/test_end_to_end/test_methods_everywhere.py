@@ -1,6 +1,8 @@
 """Every method, by its name, on every kind of backbone and of data.
 
-ResNet is that of ``test_methods.py``, and of ``test_resnet`` by the tool.
+ResNet on shapes is that of ``test_methods.py``, and of ``test_resnet`` by the
+tool. On photos and on a folder of one's own the backbones take turns, so that
+a method has two of them there.
 """
 import json
 import runpy
@@ -20,7 +22,25 @@ METHODS = ROOT / 'configs' / '_base_' / 'methods'
 NAMES = sorted(path.stem for path in METHODS.glob('*.py'))
 _CUSTOM = runpy.run_path(str(ROOT / 'tests' / 'custom_folder.py'))
 draw_custom_folder = _CUSTOM['draw_custom_folder']
-TINY = _CUSTOM['TINY_OPTIONS']
+SHORT = _CUSTOM['SHORT_OPTIONS']
+# Named after the configs of their models.
+BACKBONES = ['shapes', 'mobilenetv2', 'mit', 'swin']
+
+
+def in_turn(first: int) -> list:
+    """Each method with one backbone, each backbone with a quarter of them."""
+    turns = len(BACKBONES)
+    return [(name, BACKBONES[(first + index) % turns])
+            for index, name in enumerate(NAMES)]
+
+
+def with_model_of(config: Path, backbone: str, folder: Path) -> Path:
+    """Write a config that differs from another one by its model."""
+    model = Config.fromfile(CONFIGS / f'tiny_{backbone}.py').model
+    path = folder / f'{config.stem}_{backbone}.py'
+    path.write_text(f'_base_ = {str(config)!r}\n'
+                    f'model = dict(_delete_=True, **{model.to_dict()!r})\n')
+    return path
 
 
 @pytest.fixture
@@ -78,18 +98,22 @@ def test_resnet(check, shapes_root, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
-def test_custom_folder(check, tmp_path, name):
+@pytest.mark.parametrize('name, backbone', in_turn(0))
+def test_custom_folder(check, tmp_path, name, backbone):
     draw_custom_folder(tmp_path / 'mine')
     config = ROOT / 'configs' / 'incremental' / 'custom_voc_layout.py'
-    check(config, name, f'data_root={tmp_path / "mine"}', *TINY)
+    check(
+        with_model_of(config, backbone, tmp_path), name,
+        f'data_root={tmp_path / "mine"}', *SHORT)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
-def test_voc(check, few_voc_photos, name):
+@pytest.mark.parametrize('name, backbone', in_turn(1))
+def test_voc(check, few_voc_photos, tmp_path, name, backbone):
     config = ROOT / 'configs' / 'incremental' / 'voc_15-5_cpu.py'
-    check(config, name, f'data_root={few_voc_photos}', *TINY)
+    check(
+        with_model_of(config, backbone, tmp_path), name,
+        f'data_root={few_voc_photos}', *SHORT)
 
 
 @pytest.fixture(scope='module')

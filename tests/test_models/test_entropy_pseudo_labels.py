@@ -208,6 +208,8 @@ def test_thresholds_and_labels_equal_formula(num_old, num_seen, width, mode):
         # The sum never meets the half, and runs away below or beyond it.
         [1] * 10,
         [50000, 60000, 90000],
+        # It is below the half until the last bins, and then beyond it.
+        [2000, 3000, 4800],
         [],
     ])
 @pytest.mark.parametrize('mode', MODES)
@@ -229,8 +231,7 @@ def test_median(start, mode):
     elif math.isfinite(expected):
         assert threshold == pytest.approx(expected, rel=1e-6)
     else:
-        # All pixels are accepted or none, as with an infinite threshold.
-        assert threshold > 1 if expected > 0 else threshold < 0
+        assert threshold == expected
     if mode == 'paper' and start:
         assert completer.thresholds[1].item() == pytest.approx(1 - expected)
 
@@ -303,15 +304,29 @@ def test_only_background_is_observed():
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_one_old_class(mode):
+@pytest.mark.parametrize('num_seen', [1, 2])
+def test_one_old_class(num_seen, mode):
     """A teacher that knows the background alone is always sure."""
-    completer = EntropyPseudoLabels(2, mode)
-    labels = torch.tensor([[[0, 1], [VOID, 0]]])
+    completer = EntropyPseudoLabels(num_seen, mode)
+    labels = torch.tensor([[[0, num_seen - 1], [VOID, 0]]])
     logits = draw_logits(1, 1, size=2)
     observed(completer, (labels, logits))
     completed, weight = completer.complete(labels, logits)
     assert torch.equal(completed, labels)
     torch.testing.assert_close(weight.float(), torch.ones(1, 2, 2))
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_batch_without_background_adds_nothing(mode):
+    """Nor does it go without a threshold where there is no other batch."""
+    logits = draw_logits(2, 3)
+    labels = draw_labels(2, 5).clamp(min=3)
+    alone, both = (EntropyPseudoLabels(5, mode) for _ in range(2))
+    observed(alone, (labels, logits))
+    assert alone.thresholds.tolist() == [0, 0, 0]
+    observed(both, (labels, logits), (draw_labels(2, 5), logits))
+    only = observed(EntropyPseudoLabels(5, mode), (draw_labels(2, 5), logits))
+    assert torch.equal(both.thresholds, only.thresholds)
 
 
 @pytest.mark.parametrize('mode', MODES)

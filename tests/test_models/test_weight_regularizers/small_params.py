@@ -17,6 +17,7 @@ def draw_params(rows: int = 3, seed: int = 0) -> dict:
 
 def loss_of(params: dict, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(2, dtype=torch.float64, generator=generator)
+    dtype = params['weight'].dtype
+    inputs = torch.randn(2, dtype=dtype, generator=generator)
     outputs = params['factor'] * (params['weight'] @ inputs + params['bias'])
     return outputs.logsumexp(dim=0) + outputs.square().sum()

@@ -183,6 +183,30 @@ def test_steps_equal_formula(cfg):
 
 
 @pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
+def test_under_bfloat16_equal_formula(cfg):
+    """Autocast leaves weights, gradients and importances in float32."""
+    ends = []
+    for enabled in (True, False):
+        params = {
+            name: param.detach().float().requires_grad_()
+            for name, param in draw_params(3).items()
+        }
+        regularizer = MODELS.build(cfg)
+        regularizer.start(params)
+        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=enabled):
+            history = train(regularizer, params, 7)
+        ends.append(history[-1][0]['weight'])
+        carried = finish(regularizer)
+        for name in params:
+            for key, values in slow_step(cfg, history, name, {})[0].items():
+                value = carried[key][name]
+                assert value.dtype == torch.float32
+                np.testing.assert_allclose(
+                    value, values, rtol=1e-4, err_msg=name)
+    assert not np.array_equal(*ends)
+
+
+@pytest.mark.parametrize('cfg', CONFIGS, ids=IDS)
 def test_importance_is_in_its_range(cfg):
     params, regularizer = begin(cfg, 0, 3)
     train(regularizer, params, 7)
