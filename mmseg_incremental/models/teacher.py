@@ -138,8 +138,8 @@ def dtype_of_teacher(dtype: Optional[str]) -> Optional[torch.dtype]:
 def cast_weights(teacher: nn.Module, dtype: Optional[torch.dtype]) -> None:
     """Cast the weights that autocasting would cast at every call, in place.
 
-    Those of layers that compute anything else of their weights stay as they
-    are, and so do normalisations.
+    Those that any layer uses in another way stay as they are, and so do
+    normalisations.
 
     Args:
         teacher (nn.Module): The segmentor.
@@ -148,10 +148,20 @@ def cast_weights(teacher: nn.Module, dtype: Optional[torch.dtype]) -> None:
     """
     if dtype is None:
         return
-    for module in teacher.modules():
-        # A weight that is no parameter is computed before each call.
-        own = 'weight' in module._parameters
-        if own and type(module).forward in CAST_FORWARDS:
+    modules = list(teacher.modules())
+    # A weight that is no parameter is computed before each call.
+    cast = [
+        module for module in modules if 'weight' in module._parameters
+        and type(module).forward in CAST_FORWARDS
+    ]
+    # Layers may have a weight in common.
+    others = {
+        param
+        for module in modules if module not in cast
+        for param in module._parameters.values()
+    }
+    for module in cast:
+        if module.weight not in others:
             module.to(dtype)
 
 

@@ -106,6 +106,15 @@ def test_weights_that_are_used_otherwise_stay():
     assert model[1].weight.dtype == torch.float16
 
 
+def test_weight_that_another_kind_of_layer_shares_stays():
+    model = nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    teacher.cast_weights(model, torch.bfloat16)
+    assert model[0].weight.dtype == torch.float32
+    assert {p.dtype for p in model[1].parameters()} == {torch.float32}
+    assert {p.dtype for p in model[2].parameters()} == {torch.bfloat16}
+
+
 def test_coarse_arithmetic_does_not_prevent_it(build):
     folded = teacher.fold_batch_norm(build().bfloat16())
     assert not any(isinstance(m, _BatchNorm) for m in folded.modules())

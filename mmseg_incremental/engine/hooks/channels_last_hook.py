@@ -3,6 +3,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from torch import nn
+
+from ..distributed import unwrap_model
 
 
 @HOOKS.register_module()
@@ -11,9 +14,9 @@ class ChannelsLastHook(Hook):
 
     Activations follow the weights. On a CPU an iteration of the MobileNetV2
     preset takes about a sixth less time. In distributed training only the
-    teacher is changed. The evaluation of a step is in this layout on a CPU
-    alone: cuDNN prepares such convolutions anew for every shape of images, of
-    which whole images have many.
+    teacher is changed. Validation and the evaluation of a step are in this
+    layout on a CPU alone: cuDNN prepares such convolutions anew for every
+    shape of images, of which whole images have many.
     """
 
     # After TeacherSnapshotHook (NORMAL). Hooks of a method with the same
@@ -26,21 +29,46 @@ class ChannelsLastHook(Hook):
         Args:
             runner (Runner): The runner of the training process.
         """
-        model = runner.model
-        if is_model_wrapper(model):
-            # DDP has laid out its gradient buckets by now.
-            model = model.module
-        else:
-            model.to(memory_format=torch.channels_last)
-        teacher = getattr(model, 'teacher', None)
+        if not is_model_wrapper(runner.model):
+            _lay_out(runner.model, torch.channels_last)
+        # DDP has laid out its gradient buckets by now.
+        teacher = getattr(unwrap_model(runner), 'teacher', None)
         if teacher is not None:
-            teacher.to(memory_format=torch.channels_last)
+            _lay_out(teacher, torch.channels_last)
+
+    def before_val(self, runner: Runner) -> None:
+        """Undo it for validation during a step, except on a CPU.
+
+        Args:
+            runner (Runner): The runner of the training process.
+        """
+        if not _is_on_cpu(runner.model):
+            _lay_out(runner.model, torch.contiguous_format)
+
+    def after_val(self, runner: Runner) -> None:
+        """Go on in the layout of training.
+
+        Args:
+            runner (Runner): The runner of the training process.
+        """
+        if not is_model_wrapper(runner.model):
+            _lay_out(runner.model, torch.channels_last)
 
     def before_test(self, runner: Runner) -> None:
-        """Change the layout of a model on a CPU.
+        """Choose the layout by the device.
 
         Args:
             runner (Runner): The runner of the testing process.
         """
-        if next(runner.model.parameters()).device.type == 'cpu':
-            runner.model.to(memory_format=torch.channels_last)
+        _lay_out(
+            runner.model, torch.channels_last
+            if _is_on_cpu(runner.model) else torch.contiguous_format)
+
+
+def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    """Change the layout of weights, the parameters stay the same objects."""
+    model.to(memory_format=layout)
+
+
+def _is_on_cpu(model: nn.Module) -> bool:
+    return next(model.parameters()).device.type == 'cpu'

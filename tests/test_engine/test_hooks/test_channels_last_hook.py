@@ -70,11 +70,36 @@ def test_testing_changes_the_model_alone(model):
     assert _is_channels_last(model) and not _is_channels_last(model.teacher)
 
 
-def test_testing_elsewhere_changes_nothing(model):
+def test_testing_elsewhere_is_in_the_usual_layout(model):
     """A GPU would prepare its convolutions for each shape of images."""
     model = model.to('meta')
-    ChannelsLastHook().before_test(SimpleNamespace(model=model))
+    runner = SimpleNamespace(model=model)
+    ChannelsLastHook().before_train(runner)
+    assert _is_channels_last(model)
+    ChannelsLastHook().before_test(runner)
     assert not _is_channels_last(model)
+
+
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+def test_validation_and_training_take_turns(model, device):
+    model, hook = model.to(device), ChannelsLastHook()
+    runner = SimpleNamespace(model=model)
+    weight = model[0].weight
+    hook.before_train(runner)
+    hook.before_val(runner)
+    assert _is_channels_last(model) == (device == 'cpu')
+    hook.after_val(runner)
+    assert _is_channels_last(model)
+    # The one that the optimizer knows.
+    assert model[0].weight is weight
+
+
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+def test_validation_leaves_a_wrapped_model_alone(model, device):
+    runner = SimpleNamespace(model=nn.parallel.DataParallel(model.to(device)))
+    for call in ('before_train', 'before_val', 'after_val'):
+        getattr(ChannelsLastHook(), call)(runner)
+        assert not _is_channels_last(model)
 
 
 def test_runs_after_the_teacher_is_set():
