@@ -1,34 +1,69 @@
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 import torch
 from mmseg.registry import MODELS
 
+from mmseg_incremental.engine import run_steps
 from mmseg_incremental.models import losses
 from mmseg_incremental.models.losses import StepOutputs
 
 README = Path(losses.__file__).with_name('README.md')
+_RUN = runpy.run_path(str(Path(__file__).parents[2] / 'tiny_run.py'))
+shapes_root, tiny_cfg = _RUN['shapes_root'], _RUN['tiny_cfg']
 
 
-@pytest.fixture
-def example():
-    """Run the README's only Python block; unregister its class afterwards."""
+@pytest.fixture(autouse=True)
+def added():
+    """Run the README's Python blocks; unregister their classes afterwards."""
     blocks = re.findall(
         r'^```python\n(.*?)^```$', README.read_text(), flags=re.M | re.S)
-    assert len(blocks) == 1
     registered = set(MODELS.module_dict)
-    namespace = {}
-    exec(compile(blocks[0], str(README), 'exec'), namespace)
-    added = set(MODELS.module_dict) - registered
-    yield namespace, added
-    for name in added:
+    for block in blocks:
+        exec(compile(block, str(README), 'exec'), {})
+    names = set(MODELS.module_dict) - registered
+    yield names
+    for name in names:
         del MODELS.module_dict[name]
 
 
-def test_example_is_built_and_run(example):
-    _, added = example
-    assert added == {'FeatureMSELoss'}
+def test_both_are_registered(added):
+    assert added == {'FocalCrossEntropyLoss', 'FeatureMSELoss'}
+
+
+def test_classification_loss():
+    loss = MODELS.build(
+        dict(type='FocalCrossEntropyLoss', gamma=3.0, loss_weight=2.0))
+    logits = torch.randn(1, 3, 1, 4, dtype=torch.float64, requires_grad=True)
+    labels, weight = torch.tensor([[[0, 2, 255, 1]]]), torch.arange(1., 5.)
+    value = loss(logits, labels, weight=weight.view(1, 1, 4))
+    expected = 0.
+    for pixel, label in enumerate([0, 2, 255, 1]):
+        if label != 255:
+            prob = logits[0, :, 0, pixel].softmax(dim=0)[label]
+            expected += weight[pixel] * (1 - prob)**3 * -prob.log()
+    torch.testing.assert_close(value, 2 * expected / 4)
+    gradients = [
+        torch.autograd.grad(v, logits, retain_graph=True)[0]
+        for v in (value, 2 * expected / 4)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def test_classification_loss_of_a_method(tiny_cfg, tmp_path):
+    cfg = tiny_cfg(
+        tmp_path, 'finetune', **{
+            'method.classification': dict(type='FocalCrossEntropyLoss'),
+            'num_panel_images': 0
+        })
+    run_steps(cfg, steps=[0, 1])
+    log, = (tmp_path / 'step_1').glob('*/*.log')
+    assert 'decode.loss_focal: ' in log.read_text()
+
+
+def test_distillation_loss():
     loss = MODELS.build(
         dict(type='FeatureMSELoss', level=-2, loss_weight=10.0))
     assert loss.reads == ('features', )
