@@ -143,21 +143,6 @@ def test_bad_input_trains_nothing(repeat, trainings, capsys, argv, sentence):
     assert re.search(sentence, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize('visible, count, expected', [
-    (None, 0, [None, None, None]),
-    (None, 1, [None, None, None]),
-    (None, 2, ['0', '1', '0']),
-    ('4,6', 2, ['4', '6', '4']),
-])
-def test_gpus_take_turns(tool, monkeypatch, visible, count, expected):
-    monkeypatch.setattr('torch.cuda.device_count', lambda: count)
-    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    if visible is not None:
-        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
-    devices = tool['share_devices'](3)
-    assert [devices.get() for _ in range(3)] == expected
-
-
 def test_cores_are_shared(repeat, trainings, monkeypatch):
     monkeypatch.setattr('os.cpu_count', lambda: 8)
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
