@@ -5,12 +5,13 @@ import tempfile
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, Dict, List, Sequence
 
 import cv2
 import mmcv
 import numpy as np
-from common import alternate, build_parser, describe_machine, markdown_table
+from common import (alternate, build_parser, describe_machine, markdown_table,
+                    peak_memory)
 from mmengine.logging import MMLogger
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -64,64 +65,77 @@ def map_by_table(mask: np.ndarray, path: str) -> None:
     cv2.LUT(mask, build_label_table(LABEL_MAP))
 
 
-def compare_index(paths: List[str], repeats: int) -> List[List[str]]:
-    """Time the class index.
+def index_sides(paths: List[str], folder: str) -> Dict[str, Callable]:
+    """What is timed with many masks.
 
     Args:
         paths (list[str]): The masks.
-        repeats (int): Timed calls of each side.
+        folder (str): Where their index is.
 
     Returns:
-        list[list[str]]: Rows of the table.
+        dict[str, Callable]: By name, that to compare with first.
     """
-    bare = 'decoding every mask on all cores'
-    with tempfile.TemporaryDirectory() as folder:
-        class_presence(paths, cache_dir=folder)
-        times = alternate(
-            {
-                bare:
-                partial(decode_all, paths),
-                'class index, first start':
-                partial(scan_all, paths),
-                'class index, second start':
-                partial(class_presence, paths, cache_dir=folder)
-            }, repeats)
-    what = f'{len(paths):,} masks'
-    return [[
-        what, name, f'{np.median(values) / 1000:.3f} s',
-        f'{np.median(values / times[bare]):.2f}'
-    ] for name, values in times.items()]
+    class_presence(paths, cache_dir=folder)
+    return {
+        'decoding every mask on all cores':
+        partial(decode_all, paths),
+        'class index, first start':
+        partial(scan_all, paths),
+        'class index, second start':
+        partial(class_presence, paths, cache_dir=folder)
+    }
 
 
-def compare_mapping(repeats: int) -> List[List[str]]:
-    """Time the mapping of labels of 512 x 512 pixels.
-
-    Args:
-        repeats (int): Timed calls of each side.
-
-    Returns:
-        list[list[str]]: Rows of the table.
-    """
+def mapping_sides(folder: str) -> Dict[str, Callable]:
+    """What is timed with one mask of 512 x 512 pixels, as above."""
     blocks = np.random.default_rng(0).integers(0, 21, (64, 64), np.uint8)
     mask = blocks.repeat(8, 0).repeat(8, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = osp.join(folder, 'mask.png')
-        cv2.imwrite(path, mask)
-        stock, table = LoadAnnotations(), LoadAnnotationsByTable()
-        bare = 'decoding alone'
-        sides: dict = {
-            bare: partial(decode, path),
-            'decoding and table': partial(load, table, path),
-            'decoding and stock `label_map`': partial(load, stock, path),
-            'table, mapping alone': partial(map_by_table, mask, path),
-            'published approach, mapping alone':
-            partial(map_by_lambda, mask, path)
-        }
-        times = alternate(sides, max(repeats, 51))
-    return [[
-        'mask of 512 x 512', name, f'{np.median(values):.3f} ms',
-        f'{np.median(values / times[bare]):.2f}'
-    ] for name, values in times.items()]
+    path = osp.join(folder, 'mask.png')
+    cv2.imwrite(path, mask)
+    stock, table = LoadAnnotations(), LoadAnnotationsByTable()
+    return {
+        'decoding alone': partial(decode, path),
+        'decoding and table': partial(load, table, path),
+        'decoding and stock `label_map`': partial(load, stock, path),
+        'table, mapping alone': partial(map_by_table, mask, path),
+        'published approach, mapping alone': partial(map_by_lambda, mask, path)
+    }
+
+
+def build_side(side: str, sides: Callable, *args: Any) -> Callable:
+    """One of them, in a process of its own."""
+    return sides(*args)[side]
+
+
+def compare(what: str, unit: str, repeats: int, sides: Callable,
+            small: Sequence[Any], args: Sequence[Any]) -> List[List[str]]:
+    """Time the sides of a comparison and measure their memory.
+
+    Args:
+        what (str): First column of the table.
+        unit (str): 's' or 'ms'.
+        repeats (int): Timed calls of each side.
+        sides (Callable): Makes the sides of ``args``.
+        small (Sequence): Its arguments for little work.
+        args (Sequence): Its arguments.
+
+    Returns:
+        list[list[str]]: Rows of the table.
+    """
+    functions = sides(*args)
+    times = alternate(functions, repeats)
+    bare = times[next(iter(functions))]
+    scale = dict(s=1000, ms=1)[unit]
+    rows = []
+    for name, values in times.items():
+        peak = peak_memory(
+            build_side, (name, sides, *small), (name, sides, *args),
+            on_host=True)
+        rows.append([
+            what, name, f'{np.median(values) / scale:.3f} {unit}',
+            f'{np.median(values / bare):.2f}', f'{peak:.1f}'
+        ])
+    return rows
 
 
 def main() -> None:
@@ -137,8 +151,14 @@ def main() -> None:
         parser.error(f'{args.masks} holds no file *.png')
     MMLogger.get_instance('mmengine', log_level='ERROR')
     MMLogger.get_current_instance().setLevel('ERROR')
-    rows = compare_index(paths, args.repeats) + compare_mapping(args.repeats)
-    print(markdown_table(('work', 'side', 'time', 'to the first side'), rows))
+    with tempfile.TemporaryDirectory() as folder:
+        rows = compare(f'{len(paths):,} masks', 's', args.repeats, index_sides,
+                       (paths[:32], folder), (paths, folder))
+        rows += compare('mask of 512 x 512', 'ms', max(args.repeats, 51),
+                        mapping_sides, (folder, ), (folder, ))
+    print(
+        markdown_table(
+            ('work', 'side', 'time', 'to the first side', 'peak MiB'), rows))
     print(f'\n- Medians of {args.repeats}')
     print(describe_machine())
 
