@@ -169,20 +169,20 @@ class IncrementalIoUMetric(IoUMetric):
         """Raise if a label map holds something else than class indices."""
         labels = data_sample[field]['data']
         num_classes = len(self.dataset_meta['classes'])
-        lowest, highest = (value.item() for value in labels.aminmax())
+        counted = labels
+        if ignore_index is not None:
+            counted = labels.masked_fill(labels == ignore_index, 0)
+        lowest, highest = (value.item() for value in counted.aminmax())
         if 0 <= lowest and highest < num_classes:
             return
-        invalid = (labels < 0) | (labels >= num_classes)
-        if ignore_index is not None:
-            invalid &= labels != ignore_index
-        if invalid.any():
-            ignored = '' if ignore_index is None else f' or {ignore_index}'
-            raise IncrementalConfigError(
-                f'{field} of {data_sample.get("img_path", "an image")} holds '
-                f'the labels {labels[invalid].unique().tolist()}, but the '
-                f'{num_classes} classes of the step allow 0 to '
-                f'{num_classes - 1}{ignored}; map the classes that the step '
-                'does not have to the background or to the ignore index.')
+        invalid = counted[(counted < 0) | (counted >= num_classes)]
+        ignored = '' if ignore_index is None else f' or {ignore_index}'
+        raise IncrementalConfigError(
+            f'{field} of {data_sample.get("img_path", "an image")} holds the '
+            f'labels {invalid.unique().tolist()}, but the {num_classes} '
+            f'classes of the step allow 0 to {num_classes - 1}{ignored}; map '
+            'the classes that the step does not have to the background or to '
+            'the ignore index.')
 
 
 def _nanmean(values: np.ndarray) -> float:

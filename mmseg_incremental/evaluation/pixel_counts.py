@@ -4,6 +4,9 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
+# Of a mask of bytes.
+HIGHEST_LABEL = 255
+
 
 def count_pixels(label: Tensor, pred_label: Tensor, num_classes: int,
                  ignore_index: int) -> Tuple[Tensor, Tensor, Tensor]:
@@ -23,13 +26,15 @@ def count_pixels(label: Tensor, pred_label: Tensor, num_classes: int,
         in the prediction and in the ground truth, int64 [C].
     """
     label, pred_label = label.flatten().long(), pred_label.flatten().long()
-    # What is not counted goes to one class more.
-    label = label.masked_fill(label == ignore_index, num_classes)
     num_pairs = num_classes**2
-    if num_pairs > label.numel():
+    many = num_pairs > label.numel()
+    if many or not num_classes <= ignore_index <= HIGHEST_LABEL:
+        # What is not counted goes to one class more.
+        label = label.masked_fill(label == ignore_index, num_classes)
+    if many:
         return _count_classes(label, pred_label, num_classes)
     pairs = torch.bincount(
-        label * num_classes + pred_label, minlength=num_pairs)
+        pred_label.add(label, alpha=num_classes), minlength=num_pairs)
     matrix = pairs[:num_pairs].view(num_classes, num_classes)
     return matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)
 

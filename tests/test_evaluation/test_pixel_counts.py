@@ -14,7 +14,7 @@ def slow(label, pred, num_classes, ignore_index):
     return counts
 
 
-@pytest.mark.parametrize('ignore_index', [255, 0])
+@pytest.mark.parametrize('ignore_index', [255, 0, -1, 1000])
 # Fewer pairs of classes than pixels, as many, and more.
 @pytest.mark.parametrize('num_classes', [1, 5, 8, 9, 40])
 def test_counts(num_classes, ignore_index):
