@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .classifier_growth import predicts_classes
 from .losses import BaseClassificationLoss, BaseDistillationLoss, StepOutputs
+from .losses.outputs import maps_alone
 
 # What a head that is not the last one can be compared by.
 LOGITS = frozenset(('logits', 'seg_logits'))
@@ -55,6 +56,10 @@ class Distiller(nn.ModuleList):
                if loss not in known):
             student = _upsample(student, size, head.align_corners)
             teacher = _upsample(teacher, size, head.align_corners)
+        if any('features' in loss.reads for loss in chosen):
+            student, teacher = (
+                outputs._replace(features=maps_alone(outputs.features))
+                for outputs in (student, teacher))
         scale = loss_weight_of(head)
         losses = dict()
         for loss in chosen:

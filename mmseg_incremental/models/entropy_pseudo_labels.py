@@ -61,7 +61,7 @@ class EntropyPseudoLabels(BaseLabelCompleter):
                  mode: str = 'official',
                  min_threshold: float = 0.001,
                  adaptive_factor: bool = True) -> None:
-        if mode not in NUM_BINS:
+        if mode not in tuple(NUM_BINS):
             raise IncrementalConfigError(
                 f'EntropyPseudoLabels.mode={mode!r} is unknown; allowed are '
                 f'{", ".join(NUM_BINS)}.')
@@ -99,10 +99,19 @@ class EntropyPseudoLabels(BaseLabelCompleter):
         Args:
             labels (Tensor): Head indices or 255, int64 [B, H, W].
             teacher_logits (Tensor): Resized to the labels, [B, O, H, W].
+
+        Raises:
+            IncrementalConfigError: If a logit of the teacher is no number.
         """
         prob = full_precision(teacher_logits).softmax(dim=1)
         num_old, num_bins = prob.size(1), NUM_BINS[self.mode]
-        bins = (self.entropy(prob) * num_bins).long().clamp(max=num_bins - 1)
+        entropy = self.entropy(prob)
+        if entropy.isnan().any():
+            raise IncrementalConfigError(
+                'EntropyPseudoLabels finds NaN in what the teacher predicts; '
+                'look whether the step before has diverged, and leave '
+                'teacher.dtype at None if it is float16.')
+        bins = (entropy * num_bins).long().clamp(max=num_bins - 1)
         index = prob.argmax(dim=1) * num_bins + bins
         counts = torch.bincount(
             index[labels == 0], minlength=num_old * num_bins)

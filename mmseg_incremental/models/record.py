@@ -5,6 +5,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple
 from mmseg.models.backbones import ResNet
 from torch import Tensor, nn
 
+from .losses.outputs import maps_alone
+
 
 class Recorded:
     """What :func:`recording` has seen.
@@ -60,7 +62,7 @@ def _record_stages(backbone: nn.Module, recorded: Recorded,
     if not isinstance(backbone, ResNet):
 
         def keep(module: nn.Module, args: Any, outputs: Any) -> None:
-            recorded.stages = tuple(outputs)
+            recorded.stages = maps_alone(outputs)
 
         _hook(stack, backbone.register_forward_hook, keep)
         return

@@ -383,9 +383,19 @@ def test_is_registered_and_refuses_modes():
     completer = MODELS.build(dict(type='EntropyPseudoLabels', num_seen=3))
     assert type(completer) is EntropyPseudoLabels
     assert completer.needs_pass and completer.mode == 'official'
-    with pytest.raises(
-            IncrementalConfigError, match="'mine' is unknown; .* official"):
-        EntropyPseudoLabels(3, mode='mine')
+    for mode in ('mine', ['paper']):
+        with pytest.raises(
+                IncrementalConfigError,
+                match='mine|paper.* is unknown; .* of'):
+            EntropyPseudoLabels(3, mode=mode)
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_teacher_that_has_diverged(value):
+    logits = draw_logits(2, 3)
+    logits[0, 1, 2, 3] = value
+    with pytest.raises(IncrementalConfigError, match='NaN in what the teach'):
+        EntropyPseudoLabels(4).observe(draw_labels(2, 4), logits)
 
 
 def test_base_class():

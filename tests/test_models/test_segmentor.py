@@ -17,6 +17,14 @@ from mmseg_incremental.models.losses import (BaseDistillationLoss,
 OLD, NEW = 7, 9
 WEIGHT = 10.0
 UNKD = dict(type='UnbiasedDistillationLoss', loss_weight=WEIGHT)
+VIT = dict(
+    type='VisionTransformer',
+    img_size=64,
+    embed_dims=8,
+    num_layers=4,
+    num_heads=2,
+    out_indices=(0, 1, 2, 3),
+    output_cls_token=True)
 
 
 class Believer(BaseLabelCompleter):
@@ -458,6 +466,39 @@ def test_pod_of_a_grown_model(kind, pair, images, data_samples):
     for model in (student, teacher):
         assert not any(m._forward_hooks or m._forward_pre_hooks
                        for m in model.modules())
+
+
+@pytest.mark.parametrize('frozen_encoder', [False, True])
+@pytest.mark.parametrize('loss', ['LocalPODLoss', 'FeatureDistillationLoss'])
+def test_class_tokens_are_not_compared(loss, frozen_encoder, build_model,
+                                       head_cfg, images, data_samples):
+    """DPTHead reads them beside the maps."""
+
+    def build(num_classes, **kwargs):
+        head = head_cfg(
+            'DPTHead',
+            in_channels=(8, ) * 4,
+            in_index=(0, 1, 2, 3),
+            input_transform='multiple_select',
+            embed_dims=8,
+            post_process_channels=[4] * 4,
+            readout_type='project',
+            num_classes=num_classes)
+        return build_model(head, backbone=VIT, **kwargs)
+
+    teacher = build(OLD)
+    student = build(
+        NEW, distillation=[dict(type=loss)], frozen_encoder=frozen_encoder)
+    student.set_teacher(teacher)
+    losses = student.loss(images, data_samples())
+    value, = (losses[key] for key in losses if 'pod' in key or 'feat' in key)
+    assert value.isfinite()
+    if loss == 'FeatureDistillationLoss':
+        with torch.no_grad():
+            (new, _), (old, _) = (
+                model.extract_feat(images)[-1] for model in (student, teacher))
+        expected = 100 * (new - old).square().mean() * (not frozen_encoder)
+        assert value.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize('dice_first', [True, False])

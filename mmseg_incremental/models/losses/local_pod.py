@@ -6,6 +6,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from mmseg_incremental.errors import IncrementalConfigError
+from mmseg_incremental.scenario.labels import is_integer, is_list
 from .distillation import BaseDistillationLoss
 from .outputs import StepOutputs
 from .utils import check_loss_weight, check_same_pixels, full_precision
@@ -142,8 +143,8 @@ class LocalPODLoss(BaseDistillationLoss):
                  loss_weight: float = 1.0,
                  loss_name: str = 'loss_pod') -> None:
         super().__init__(loss_weight, loss_name)
-        if not scales or not all(
-                isinstance(scale, int) and scale >= 1 for scale in scales):
+        if not is_list(scales) or not scales or not all(
+                is_integer(scale) and scale >= 1 for scale in scales):
             raise IncrementalConfigError(
                 f'scales of {loss_name!r} is {scales!r}, but must list '
                 'positive integers, as (1, 2, 4).')

@@ -1,5 +1,5 @@
 """What a network hands to the distillation losses."""
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 from torch import Tensor
 
@@ -34,3 +34,19 @@ class StepOutputs(NamedTuple):
     seg_logits: Optional[Tensor] = None
     stages: Optional[Tuple[Tensor, ...]] = None
     embedding: Optional[Tensor] = None
+
+
+def maps_alone(
+        outputs: Sequence[Union[Tensor,
+                                Sequence[Tensor]]]) -> Tuple[Tensor, ...]:
+    """Leave out the class tokens that a ViT may give beside its maps.
+
+    Args:
+        outputs (Sequence): Of a backbone: one map a level, or map and token.
+
+    Returns:
+        tuple[Tensor]: One [B, channels, height, width] map a level.
+    """
+    return tuple(
+        output if isinstance(output, Tensor) else output[0]
+        for output in outputs)

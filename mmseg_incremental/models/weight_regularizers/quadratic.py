@@ -10,6 +10,10 @@ class QuadraticPenalty:
     .. math::
         \ell = \lambda \sum_i \Omega_i (\theta_i - \theta^*_i)^2
 
+    A weight without a gradient of the losses, which no optimizer moves, has
+    none of the penalty either; the backward pass of the official code gives
+    it one.
+
     Args:
         loss_weight (float): :math:`\lambda`.
         params (list[Tensor]): The weights :math:`\theta` in training.

@@ -119,3 +119,10 @@ def test_half_precision_is_computed_in_float32(dtype):
     assert value.isfinite() and new.grad.isfinite().all()
     expected = (new.detach().double() - old.double()).square().mean() * 1e-8
     torch.testing.assert_close(value, expected.float())
+
+
+@pytest.mark.parametrize('level', ['last', 0.0, None, True])
+def test_refuses_level(level):
+    with pytest.raises(
+            IncrementalConfigError, match='level=.* is no position; set it'):
+        FeatureDistillationLoss(level=level)

@@ -244,7 +244,8 @@ def test_module():
                       (1, 3)))
 
 
-@pytest.mark.parametrize('scales', [(), (0, ), (1, -2), (1.5, ), ('1', )])
+@pytest.mark.parametrize('scales', [(), (0, ), (1, -2), (1.5, ),
+                                    ('1', ), 4, None])
 def test_refuses_scales(scales):
     with pytest.raises(IncrementalConfigError, match='positive integers'):
         LocalPODLoss(scales=scales)
