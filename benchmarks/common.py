@@ -5,7 +5,7 @@ import gc
 import os
 import platform
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import (Any, Callable, Dict, Iterable, Iterator, List, Sequence,
@@ -88,13 +88,13 @@ def alternate(sides: Dict[str, Callable[[], Any]],
 
     Args:
         sides (dict[str, Callable]): The functions by name.
-        repeats (int): How often each is timed, after two calls that are not.
+        repeats (int): How often each is timed, after a call that is not.
 
     Returns:
         dict[str, np.ndarray]: Milliseconds of every timed call.
     """
     times: Dict[str, List[float]] = {name: [] for name in sides}
-    for function in [*sides.values()] * 2:
+    for function in sides.values():
         function()
     gc.collect()
     for _, name in in_turns(sides, repeats):
@@ -111,32 +111,36 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory(build: Callable[..., Callable[[], Any]],
-                small: Sequence[Any],
-                args: Sequence[Any],
-                on_host: bool = False) -> float:
-    """Most memory that a function takes beyond its inputs.
+def peak_memories(build: Callable[..., Callable[[], Any]],
+                  calls: Iterable[Tuple[Sequence[Any], Sequence[Any]]],
+                  on_host: bool = False) -> List[float]:
+    """Most memory that functions take beyond their inputs.
 
-    It runs in a process of its own, whose memory nothing else has touched:
+    Each runs in a process of its own, whose memory nothing else has touched:
     the fork of one that has loaded the libraries and done nothing else. A
-    small call comes first.
+    small call comes first. Nothing is timed, so that several run at a time.
 
     Args:
         build (Callable): Makes the inputs and returns the function; it is
             importable by name.
-        small (Sequence): Its arguments for little work.
-        args (Sequence): Its arguments.
-        on_host (bool): Whether the function has nothing to do with a GPU.
+        calls (Iterable[tuple[Sequence, Sequence]]): Its arguments for little
+            work, and its arguments, for each function.
+        on_host (bool): Whether the functions have nothing to do with a GPU.
             Defaults to False.
 
     Returns:
-        float: MiB.
+        list[float]: MiB.
     """
     context = get_context('forkserver')
     context.set_forkserver_preload(LIBRARIES)
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measure, build, small, args, on_host,
-                           torch.get_num_threads()).result()
+
+    def measure(call: Tuple[Sequence[Any], Sequence[Any]]) -> float:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(_measure, build, *call, on_host,
+                               torch.get_num_threads()).result()
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(measure, calls))
 
 
 def _measure(build: Callable, small: Sequence[Any], args: Sequence[Any],

@@ -11,7 +11,7 @@ import cv2
 import mmcv
 import numpy as np
 from common import (alternate, build_parser, describe_machine, markdown_table,
-                    peak_memory)
+                    peak_memories)
 from mmengine.logging import MMLogger
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -126,16 +126,14 @@ def compare(what: str, unit: str, repeats: int, sides: Callable,
     times = alternate(functions, repeats)
     bare = times[next(iter(functions))]
     scale = dict(s=1000, ms=1)[unit]
-    rows = []
-    for name, values in times.items():
-        peak = peak_memory(
-            build_side, (name, sides, *small), (name, sides, *args),
-            on_host=True)
-        rows.append([
-            what, name, f'{np.median(values) / scale:.3f} {unit}',
-            f'{np.median(values / bare):.2f}', f'{peak:.1f}'
-        ])
-    return rows
+    peaks = peak_memories(
+        build_side,
+        [((name, sides, *small), (name, sides, *args)) for name in functions],
+        on_host=True)
+    return [[
+        what, name, f'{np.median(values) / scale:.3f} {unit}',
+        f'{np.median(values / bare):.2f}', f'{peak:.1f}'
+    ] for (name, values), peak in zip(times.items(), peaks)]
 
 
 def main() -> None:

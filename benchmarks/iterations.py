@@ -5,7 +5,7 @@ from typing import Callable, List, Tuple
 import numpy as np
 import torch
 from common import (STOCK, alternate, build_parser, describe_machine,
-                    markdown_table, peak_memory, positive_int)
+                    markdown_table, peak_memories, positive_int)
 from mmengine.registry import init_default_scope
 from training import (Side, build_model, build_student, build_teacher,
                       draw_batch, iteration, networks_alone)
@@ -83,18 +83,18 @@ def compare(name: str, classes: Tuple[int, int],
     times = alternate(
         {side: build(name, classes, side, args.batch, SIZE)
          for side in sides}, args.repeats)
-    peaks = {
-        side:
-        format(
-            peak_memory(build, (name, classes, side, 2, SIZE // 4),
-                        (name, classes, side, args.batch, SIZE)), '.0f')
-        for side in (STOCK, *SIDES)
-    }
+    ours = (STOCK, *SIDES)
+    peaks = dict(
+        zip(
+            ours,
+            peak_memories(build, [((name, classes, side, 2, SIZE // 4),
+                                   (name, classes, side, args.batch, SIZE))
+                                  for side in ours])))
     what = '{}, {} ({} old)'.format(name, *classes)
     return [[
         what, side, f'{np.median(times[side]):.0f}',
         f'{np.median(times[side] / times[STOCK]):.2f}',
-        peaks.get(side, '')
+        f'{peaks[side]:.0f}' if side in peaks else ''
     ] for side in sides]
 
 

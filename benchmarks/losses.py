@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import (alternate, build_parser, describe_machine, markdown_table,
-                    peak_memory)
+                    peak_memories)
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -167,10 +167,11 @@ def compare(case: Case, repeats: int) -> List[List[str]]:
     })
     times = alternate(sides, repeats)
     small = case._replace(batch=1, size=32)
-    peaks = {
-        name: peak_memory(build, (name, small), (name, case))
-        for name in SIDES
-    }
+    peaks = dict(
+        zip(
+            SIDES,
+            peak_memories(build,
+                          [((name, small), (name, case)) for name in SIDES])))
     return [[
         f'{case.num_classes} ({case.num_old} old), 1/{case.stride}', name,
         f'{np.median(times[name]):.1f}',

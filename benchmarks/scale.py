@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from common import (alternate, build_parser, describe_machine, markdown_table,
-                    peak_memory)
+                    peak_memories)
 from losses import Case, build
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -27,7 +27,7 @@ OLD_CLASSES = (20, 50, 100, 300, 1000)
 PUBLISHED_CLASSES = (20, 50, 100)
 PIXELS = (128**2, 256**2, 512**2, 1024**2)
 STEPS = (2, 5, 10, 20, 50)
-IMAGES = (1000, 50000, 200000)
+IMAGES = (1000, 50000, 100000)
 BEYOND = 1000000
 # Milliseconds or MiB, below which growth drowns in what else there is.
 SMALLEST = 2.0
@@ -107,10 +107,8 @@ def measure(build_run: Run,
         Growth: Medians and peaks.
     """
     times = alternate({str(v): build_run(*make(v)) for v in values}, repeats)
-    peaks = [
-        peak_memory(build_run, make(values[0]), make(value), on_host)
-        for value in values
-    ]
+    peaks = peak_memories(build_run, [(make(values[0]), make(value))
+                                      for value in values], on_host)
     medians = [float(np.median(times[str(value)])) for value in values]
     return Growth(what, grows_with, list(values), medians, peaks)
 

@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--images',
         type=positive_int,
-        default=100,
+        default=60,
         help='images of an evaluation')
     return parser.parse_args()
 

@@ -59,7 +59,7 @@ def test_iterations(rows):
         '2',
         '--models',
         'MobileNetV2-ASPP',
-        peak_memory=peak_in_this_process,
+        peak_memories=peaks_in_this_process,
         SIZE=64,
         CLASSES=((4, 3), ))
     assert [row[1] for row in table] == [
@@ -133,16 +133,18 @@ def test_folder_without_masks_is_refused(rows, tmp_path, capsys):
     assert 'holds no file *.png' in capsys.readouterr().err
 
 
-def peak_in_this_process(build, small, args, on_host=False):
-    """Test the function; a process for each size would take minutes."""
-    build(*args)()
-    return 1.0
+def peaks_in_this_process(build, calls, on_host=False):
+    """Test the functions; a process for each would take minutes."""
+    for small, args in calls:
+        build(*small)()
+        build(*args)()
+    return [1.0] * len(calls)
 
 
 def test_scale(rows):
     table = rows(
         'scale',
-        peak_memory=peak_in_this_process,
+        peak_memories=peaks_in_this_process,
         OLD_CLASSES=(2, 4),
         PUBLISHED_CLASSES=(2, 3),
         PIXELS=(16**2, 32**2),
