@@ -67,7 +67,8 @@ def build_parser(
 def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:
     """The order in which sides are measured.
 
-    It goes back and forth, so that a machine that slows down favours no side.
+    It begins with another side each time, so that a machine that slows down
+    favours none.
 
     Args:
         names (Iterable[str]): Names of the sides.
@@ -78,7 +79,8 @@ def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:
     """
     names = list(names)
     for repeat in range(repeats):
-        for name in names if repeat % 2 == 0 else names[::-1]:
+        first = repeat % len(names)
+        for name in names[first:] + names[:first]:
             yield repeat, name
 
 
@@ -173,6 +175,20 @@ def _status(key: str) -> int:
     """A number of kilobytes that Linux knows about this process."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if key in line)
+
+
+def ratio_cells(times: np.ndarray, stock: np.ndarray) -> List[str]:
+    """How one side compares with another, turn by turn.
+
+    Args:
+        times (np.ndarray): Times of the side.
+        stock (np.ndarray): Those of the other in the same turns.
+
+    Returns:
+        list[str]: Median of the ratio, and its quartiles.
+    """
+    low, median, high = np.percentile(times / stock, (25, 50, 75))
+    return [f'{median:.2f}', f'{low:.2f} to {high:.2f}']
 
 
 def markdown_table(header: Sequence[str],

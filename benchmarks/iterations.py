@@ -5,7 +5,7 @@ from typing import Callable, List, Tuple
 import numpy as np
 import torch
 from common import (STOCK, alternate, build_parser, describe_machine,
-                    markdown_table, peak_memories, positive_int)
+                    markdown_table, peak_memories, positive_int, ratio_cells)
 from mmengine.registry import init_default_scope
 from training import (Side, build_model, build_student, build_teacher,
                       draw_batch, iteration, networks_alone)
@@ -93,7 +93,7 @@ def compare(name: str, classes: Tuple[int, int],
     what = '{}, {} ({} old)'.format(name, *classes)
     return [[
         what, side, f'{np.median(times[side]):.0f}',
-        f'{np.median(times[side] / times[STOCK]):.2f}',
+        *ratio_cells(times[side], times[STOCK]),
         f'{peaks[side]:.0f}' if side in peaks else ''
     ] for side in sides]
 
@@ -116,8 +116,8 @@ def main() -> None:
         for row in compare(name, classes, args)
     ]
     print(
-        markdown_table(
-            ('model, classes', 'side', 'ms', f'to {STOCK}', 'peak MiB'), rows))
+        markdown_table(('model, classes', 'side', 'ms', f'to {STOCK}',
+                        'quartiles', 'peak MiB'), rows))
     print(f'\n- Batch {args.batch}, {SIZE} x {SIZE} pixels, medians of '
           f'{args.repeats}')
     print(describe_machine())

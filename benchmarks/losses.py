@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from common import (alternate, build_parser, describe_machine, markdown_table,
-                    peak_memories)
+                    peak_memories, ratio_cells)
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -175,7 +175,7 @@ def compare(case: Case, repeats: int) -> List[List[str]]:
     return [[
         f'{case.num_classes} ({case.num_old} old), 1/{case.stride}', name,
         f'{np.median(times[name]):.1f}',
-        f'{np.median(times[name] / times[STOCK]):.2f}', f'{peaks[name]:.0f}',
+        *ratio_cells(times[name], times[STOCK]), f'{peaks[name]:.0f}',
         f'{peaks[name] / peaks[STOCK]:.2f}'
     ] for name in SIDES]
 
@@ -192,8 +192,8 @@ def main() -> None:
     parser = build_parser(__doc__)
     args = parser.parse_args()
     rows = [row for case in CASES for row in compare(case, args.repeats)]
-    header = ('classes, logits', 'side', 'ms', f'time to {STOCK}', 'peak MiB',
-              f'memory to {STOCK}')
+    header = ('classes, logits', 'side', 'ms', f'time to {STOCK}', 'quartiles',
+              'peak MiB', f'memory to {STOCK}')
     print(markdown_table(header, rows))
     print(f'\n- Batch {CASES[0].batch}, labels of {CASES[0].size} x '
           f'{CASES[0].size}, medians of {args.repeats}')

@@ -86,7 +86,8 @@ def networks_alone(student: nn.Module, teacher: nn.Module, batch: tuple,
         dtype (torch.dtype, optional): What the teacher computes in.
 
     Returns:
-        Callable: An iteration whose loss is the sum of all logits.
+        Callable: An iteration whose loss is the mean of the logits. Their sum
+        would drive the weights out of the range of those in training.
     """
     student.train()
     optimizer = build_optimizer(student)
@@ -94,21 +95,21 @@ def networks_alone(student: nn.Module, teacher: nn.Module, batch: tuple,
     def run() -> None:
         optimizer.zero_grad()
         with torch.inference_mode(), precision(get_device(), dtype):
-            sum_logits(teacher, batch[0])
-        sum_logits(student, batch[0]).backward()
+            mean_logits(teacher, batch[0])
+        mean_logits(student, batch[0]).backward()
         optimizer.step()
 
     return run
 
 
-def sum_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """The sum of the logits of all heads."""
+def mean_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """The mean of the logits, summed over all heads."""
     features = model.extract_feat(images)
     heads = [model.decode_head]
     if model.with_auxiliary_head:
         others = model.auxiliary_head
         heads += others if isinstance(others, nn.ModuleList) else [others]
-    return sum(head(features).sum() for head in heads)
+    return sum(head(features).mean() for head in heads)
 
 
 def build_optimizer(model: nn.Module) -> torch.optim.Optimizer:

@@ -58,9 +58,10 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
 def _largest_gap(teacher: nn.Module, folded: nn.Module) -> float:
     """Largest difference of any head, relative to its largest logit."""
     pairs = zip(_logits_of_heads(teacher), _logits_of_heads(folded))
-    return max(
-        float((logits - others).abs().max() / logits.abs().max())
-        for logits, others in pairs)
+    gaps = [(logits - others).abs().max() / logits.abs().max()
+            for logits, others in pairs]
+    # Unlike Python's, it is NaN if any of them is.
+    return float(torch.stack(gaps).max())
 
 
 @torch.inference_mode()

@@ -39,7 +39,9 @@ def test_losses(rows, monkeypatch, repository):
         'fused losses', 'cross entropy, softmax of the teacher'
     ]
     assert table[0][3] == '1.00'
-    for _, _, time, ratio, peak, _ in table:
+    for _, _, time, ratio, quartiles, peak, _ in table:
+        low, high = map(float, quartiles.split(' to '))
+        assert low <= float(ratio) <= high
         assert float(time) > 0 and float(ratio) > 0 and float(peak) >= 0
 
 
@@ -67,7 +69,7 @@ def test_iterations(rows):
         'MiB, readable losses and plain teacher', 'networks alone',
         'networks alone, teacher in bfloat16'
     ]
-    assert table[0][3:] == ['1.00', '1']
+    assert table[0][3:] == ['1.00', '1.00 to 1.00', '1']
 
 
 def test_gpu(rows, monkeypatch, repository):

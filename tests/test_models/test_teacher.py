@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -104,6 +105,14 @@ def test_weights_that_are_used_otherwise_stay():
     for layer in (model[0], model[2], model[3]):
         assert {p.dtype for p in layer.parameters()} == {torch.float32}
     assert model[1].weight.dtype == torch.float16
+
+
+def test_nan_of_any_head_is_a_failure(monkeypatch):
+    logits = [torch.ones(2), torch.ones(3)]
+    others = [torch.ones(2), torch.full((3, ), math.nan)]
+    monkeypatch.setattr(teacher, '_logits_of_heads', [logits,
+                                                      others].__getitem__)
+    assert math.isnan(teacher._largest_gap(0, 1))
 
 
 def test_weight_that_another_kind_of_layer_shares_stays():

@@ -1,13 +1,12 @@
-"""A batch cut into bands of a few rows, which stay in the cache."""
+"""A batch cut into bands of rows."""
 import threading
 from typing import Dict, Iterator, NamedTuple, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-# Numbers in the largest array of a band: few enough to stay in a CPU's cache
-# from one pass over it to the next, enough to outweigh the calls. A GPU wants
-# more work a call.
+# Numbers in the largest array of a band: few enough for the last cache of a CPU,
+# enough to outweigh the calls. A GPU wants more work a call.
 BAND_NUMEL = 2**21
 BAND_NUMEL_GPU = 2**24
 Arrays = Dict[Tuple[str, torch.dtype], Tensor]

@@ -52,14 +52,18 @@ def _can_launch(device: torch.device) -> bool:
     An old Triton, a GPU that it does not know or a system without the C
     compiler that it needs is found out by nothing else.
     """
-    logits = torch.zeros(1, 2, 2, 2, device=device, requires_grad=True)
-    batch = FusedBatch(
-        torch.zeros(1, 4, 4, dtype=torch.long, device=device), None,
-        torch.ones((), device=device), logits.detach(), 1., 2,
-        build_objective(True, True), False, 255)
     try:
-        with torch.enable_grad():
+        # What is asked for first may be a validation without gradients.
+        with torch.inference_mode(False), torch.enable_grad():
+            logits = torch.zeros(1, 2, 2, 2, device=device, requires_grad=True)
+            batch = FusedBatch(
+                torch.zeros(1, 4, 4, dtype=torch.long, device=device), None,
+                torch.ones((), device=device), logits.detach(), 1., 2,
+                build_objective(True, True), False, 255)
             sum(KernelLoss.apply(logits, batch)[:2]).backward()
+    except torch.cuda.OutOfMemoryError:
+        # Says nothing about the kernels.
+        raise
     except Exception as error:
         print_log(
             f'Triton cannot run the kernels of the fused losses on {device}, '

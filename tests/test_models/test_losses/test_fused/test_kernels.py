@@ -4,6 +4,7 @@ import torch
 
 from mmseg_incremental.models.losses.fused import (build_objective,
                                                    fused_losses, gpu, losses)
+from mmseg_incremental.models.losses.fused.function import FusedLoss
 
 SHAPES = [
     # B, C, O, (h, w), (h', w'), (H, W)
@@ -256,6 +257,13 @@ def test_kernels_that_cannot_run_are_named(monkeypatch):
     monkeypatch.setattr(gpu, 'triton', None)
     assert not gpu._can_launch.__wrapped__(torch.device('cpu'))
     assert 'computed in bands of rows' in said[0]
+
+
+@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
+def test_first_call_may_want_no_gradient(mode, monkeypatch):
+    monkeypatch.setattr(gpu, 'KernelLoss', FusedLoss)
+    with mode():
+        assert gpu._can_launch.__wrapped__(torch.device('cpu'))
 
 
 def test_kernels_are_tried(device):
