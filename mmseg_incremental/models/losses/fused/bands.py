@@ -5,8 +5,8 @@ from typing import Dict, Iterator, NamedTuple, Sequence, Tuple
 import torch
 from torch import Tensor
 
-# Numbers in the largest array of a band: few enough for the last cache of a CPU,
-# enough to outweigh the calls. A GPU wants more work a call.
+# Numbers in the largest array of a band: few enough for the last cache of a
+# CPU, enough to outweigh the calls. A GPU wants more work a call.
 BAND_NUMEL = 2**21
 BAND_NUMEL_GPU = 2**24
 Arrays = Dict[Tuple[str, torch.dtype], Tensor]
