@@ -21,7 +21,6 @@ NAMES = sorted(path.stem for path in METHODS.glob('*.py'))
 STEPS = dict(num_panel_images=0)
 
 
-@MODELS.register_module()
 class WeightsAfterTheStep(BaseWeightFusion):
     """An average that leaves all to the step."""
 
@@ -29,7 +28,6 @@ class WeightsAfterTheStep(BaseWeightFusion):
         return 1.0
 
 
-@MODELS.register_module()
 class LabelsAsTheyAre(BaseLabelCompleter):
     """A completer that fills in nothing and weighs every pixel alike."""
 
@@ -127,13 +125,14 @@ def test_without_weight_it_is_fine_tuning(run, tiny_cfg, tmp_path, key, part):
 
 
 @pytest.mark.parametrize('key, part', [
-    ('weight_fusion', 'WeightsAfterTheStep'),
-    ('label_completion', 'LabelsAsTheyAre'),
+    ('weight_fusion', WeightsAfterTheStep),
+    ('label_completion', LabelsAsTheyAre),
 ])  # yapf: disable
-def test_part_that_changes_nothing_is_fine_tuning(run, tiny_cfg, tmp_path, key,
-                                                  part):
+def test_part_that_changes_nothing_is_fine_tuning(run, tiny_cfg, tmp_path,
+                                                  monkeypatch, key, part):
+    monkeypatch.setitem(MODELS.module_dict, part.__name__, part)
     assert_is_fine_tuning(run, tiny_cfg, tmp_path,
-                          {f'method.{key}': dict(type=part)})
+                          {f'method.{key}': dict(type=part.__name__)})
 
 
 def assert_is_fine_tuning(run: Callable, tiny_cfg: Callable, work_dir: Path,
