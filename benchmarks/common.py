@@ -120,7 +120,7 @@ def peak_memories(build: Callable[..., Callable[[], Any]],
 
     Each runs in a process of its own, whose memory nothing else has touched:
     the fork of one that has loaded the libraries and done nothing else. A
-    small call comes first. Nothing is timed, so that several run at a time.
+    small call comes first. Nothing is timed, so that two run at a time.
 
     Args:
         build (Callable): Makes the inputs and returns the function; it is
@@ -141,7 +141,9 @@ def peak_memories(build: Callable[..., Callable[[], Any]],
             return pool.submit(_measure, build, *call, on_host,
                                torch.get_num_threads()).result()
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    # Beside each other on a GPU they would take its memory from one another.
+    count = 2 if on_host or get_device() == 'cpu' else 1
+    with ThreadPoolExecutor(count) as threads:
         return list(threads.map(measure, calls))
 
 

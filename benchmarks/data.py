@@ -91,7 +91,9 @@ def mapping_sides(folder: str) -> Dict[str, Callable]:
     blocks = np.random.default_rng(0).integers(0, 21, (64, 64), np.uint8)
     mask = blocks.repeat(8, 0).repeat(8, 1)
     path = osp.join(folder, 'mask.png')
-    cv2.imwrite(path, mask)
+    if not osp.isfile(path):
+        # Once: other processes may be reading it.
+        cv2.imwrite(path, mask)
     stock, table = LoadAnnotations(), LoadAnnotationsByTable()
     return {
         'decoding alone': partial(decode, path),

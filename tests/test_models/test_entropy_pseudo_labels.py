@@ -386,7 +386,7 @@ def test_is_registered_and_refuses_modes():
     for mode in ('mine', ['paper']):
         with pytest.raises(
                 IncrementalConfigError,
-                match='mine|paper.* is unknown; .* of'):
+                match=r"'(mine|paper)'\]? is unknown; .* official"):
             EntropyPseudoLabels(3, mode=mode)
 
 

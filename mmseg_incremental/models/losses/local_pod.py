@@ -143,7 +143,7 @@ class LocalPODLoss(BaseDistillationLoss):
                  loss_weight: float = 1.0,
                  loss_name: str = 'loss_pod') -> None:
         super().__init__(loss_weight, loss_name)
-        if not is_list(scales) or not scales or not all(
+        if not is_list(scales) or not len(scales) or not all(
                 is_integer(scale) and scale >= 1 for scale in scales):
             raise IncrementalConfigError(
                 f'scales of {loss_name!r} is {scales!r}, but must list '
