@@ -149,21 +149,22 @@ def cast_weights(teacher: nn.Module, dtype: Optional[torch.dtype]) -> None:
     """
     if dtype is None:
         return
-    modules = list(teacher.modules())
-    # A weight that is no parameter is computed before each call.
-    cast = [
-        module for module in modules if 'weight' in module._parameters
-        and type(module).forward in CAST_FORWARDS
-    ]
     # Layers may have a weight in common.
     others = {
         param
-        for module in modules if module not in cast
+        for module in teacher.modules() if not _is_cast(module)
         for param in module._parameters.values()
     }
-    for module in cast:
-        if module.weight not in others:
+    for module in teacher.modules():
+        if _is_cast(module) and module.weight not in others:
             module.to(dtype)
+
+
+def _is_cast(module: nn.Module) -> bool:
+    """Whether autocasting casts the weights of a layer as they are."""
+    # A weight that is no parameter is computed before each call.
+    return ('weight' in module._parameters
+            and type(module).forward in CAST_FORWARDS)
 
 
 def precision(device: str, dtype: Optional[torch.dtype]) -> ContextManager:

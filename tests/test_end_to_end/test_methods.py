@@ -24,15 +24,21 @@ STEPS = dict(num_panel_images=0)
 class WeightsAfterTheStep(BaseWeightFusion):
     """An average that leaves all to the step."""
 
+    calls = 0
+
     def new_share(self, num_old: int, num_seen: int) -> float:
+        type(self).calls += 1
         return 1.0
 
 
 class LabelsAsTheyAre(BaseLabelCompleter):
     """A completer that fills in nothing and weighs every pixel alike."""
 
+    calls = 0
+
     def complete(self, labels: Tensor,
                  teacher_logits: Tensor) -> CompletedLabels:
+        type(self).calls += 1
         assert teacher_logits.shape[2:] == labels.shape[1:]
         return CompletedLabels(labels, torch.ones_like(labels).float())
 
@@ -133,6 +139,8 @@ def test_part_that_changes_nothing_is_fine_tuning(run, tiny_cfg, tmp_path,
     monkeypatch.setitem(MODELS.module_dict, part.__name__, part)
     assert_is_fine_tuning(run, tiny_cfg, tmp_path,
                           {f'method.{key}': dict(type=part.__name__)})
+    # Or it would change nothing for want of being asked.
+    assert part.calls > 0
 
 
 def assert_is_fine_tuning(run: Callable, tiny_cfg: Callable, work_dir: Path,

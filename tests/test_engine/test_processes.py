@@ -22,19 +22,21 @@ def test_gpus_take_turns(monkeypatch, visible, count, expected):
     assert [devices.get() for _ in range(3)] == expected
 
 
-def write(path: Path, text: str) -> list:
-    """A command that appends to a file."""
-    code = f'open({str(path)!r}, "a").write({text!r}); print({text!r})'
+def write(path: Path, text: str, seconds: float = 0.) -> list:
+    """A command that appends to a file, after some time."""
+    code = (f'import time; time.sleep({seconds}); '
+            f'open({str(path)!r}, "a").write({text!r}); print({text!r})')
     return [sys.executable, '-c', code]
 
 
 def test_groups_run_one_after_the_other(tmp_path):
     path = tmp_path / 'order'
     groups = [[
-        Run(name, write(path, name), str(tmp_path / f'{name}.log'))
+        Run(name, write(path, name, seconds), str(tmp_path / f'{name}.log'))
         for name in names
-    ] for names in ('ab', 'c')]
-    train_all(groups, 2)
+    ] for names, seconds in (('ab', 1.), ('c', 0.))]
+    # The last one would find a slot at once.
+    train_all(groups, 3)
     assert path.read_text() in ('abc', 'bac')
     assert (tmp_path / 'c.log').read_text() == 'c\n'
 

@@ -1,4 +1,6 @@
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from mmseg_incremental.models import GROWABLE_HEADS
 from mmseg_incremental.models.classifier_growth import (enable_growth,
                                                         grow_classifier)
 
+_TOKENS = runpy.run_path(str(Path(__file__).with_name('class_tokens.py')))
+DPT, VIT = _TOKENS['DPT'], _TOKENS['VIT']
 OLD, NEW = 7, 9
 LEVELS = dict(in_channels=[4, 8, 16, 32], in_index=[0, 1, 2, 3])
 TWO_LEVELS = dict(in_channels=[16, 32], in_index=[2, 3])
@@ -71,22 +75,8 @@ OTHER_HEADS = {
         input_transform='multiple_select',
         branch_channels=(4, 4)),
     'DPTHead':
-    dict(
-        in_channels=(8, ) * 4,
-        in_index=(0, 1, 2, 3),
-        input_transform='multiple_select',
-        embed_dims=8,
-        post_process_channels=[4, 4, 4, 4],
-        readout_type='project'),
+    DPT,
 }
-VIT = dict(
-    type='VisionTransformer',
-    img_size=64,
-    embed_dims=8,
-    num_layers=4,
-    num_heads=2,
-    out_indices=(0, 1, 2, 3),
-    output_cls_token=True)
 
 
 def _weights(head):

@@ -1,5 +1,7 @@
 import copy
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,17 +16,11 @@ from mmseg_incremental.models.distiller import Distiller
 from mmseg_incremental.models.losses import (BaseDistillationLoss,
                                              unbiased_cross_entropy)
 
+_TOKENS = runpy.run_path(str(Path(__file__).with_name('class_tokens.py')))
+DPT, VIT = _TOKENS['DPT'], _TOKENS['VIT']
 OLD, NEW = 7, 9
 WEIGHT = 10.0
 UNKD = dict(type='UnbiasedDistillationLoss', loss_weight=WEIGHT)
-VIT = dict(
-    type='VisionTransformer',
-    img_size=64,
-    embed_dims=8,
-    num_layers=4,
-    num_heads=2,
-    out_indices=(0, 1, 2, 3),
-    output_cls_token=True)
 
 
 class Believer(BaseLabelCompleter):
@@ -475,15 +471,7 @@ def test_class_tokens_are_not_compared(loss, frozen_encoder, build_model,
     """DPTHead reads them beside the maps."""
 
     def build(num_classes, **kwargs):
-        head = head_cfg(
-            'DPTHead',
-            in_channels=(8, ) * 4,
-            in_index=(0, 1, 2, 3),
-            input_transform='multiple_select',
-            embed_dims=8,
-            post_process_channels=[4] * 4,
-            readout_type='project',
-            num_classes=num_classes)
+        head = head_cfg('DPTHead', num_classes=num_classes, **DPT)
         return build_model(head, backbone=VIT, **kwargs)
 
     teacher = build(OLD)

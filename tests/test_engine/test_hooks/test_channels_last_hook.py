@@ -95,7 +95,9 @@ def test_validation_and_training_take_turns(model, device):
 
 
 @pytest.mark.parametrize('device', ['cpu', 'meta'])
-def test_validation_leaves_a_wrapped_model_alone(model, device):
+def test_validation_leaves_a_wrapped_model_alone(model, device, monkeypatch):
+    # The wrapper would move the model to a GPU.
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     runner = SimpleNamespace(model=nn.parallel.DataParallel(model.to(device)))
     for call in ('before_train', 'before_val', 'after_val'):
         getattr(ChannelsLastHook(), call)(runner)

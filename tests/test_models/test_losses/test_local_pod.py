@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from mmseg.registry import MODELS
@@ -249,6 +250,10 @@ def test_module():
 def test_refuses_scales(scales):
     with pytest.raises(IncrementalConfigError, match='positive integers'):
         LocalPODLoss(scales=scales)
+
+
+def test_scales_of_numpy():
+    assert LocalPODLoss(scales=np.array([1, 2])).scales == (1, 2)
 
 
 @pytest.mark.parametrize('key', ['feature_factor', 'logit_factor'])
