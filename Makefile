@@ -1,13 +1,16 @@
 # Needs Python >= 3.10 and make. Everything is installed into VENV, with the
 # versions of requirements/tested.txt:
 #   make demo                              class-incremental run on shapes
-#   make test PYTEST_ARGS='-x -k losses'   the tests, or some of them
+#   make test                              the tests, a file a core at a time
+#   make test PYTEST_ARGS='-n 0 -k losses' some of them, in one process
 #   make lint                              flake8, isort and yapf
 #   make test VENV=../other-venv           the same in another environment
 PYTHON ?= python3
 VENV ?= .venv
 WORK_DIR ?= work_dirs/demo
 PYTEST_ARGS ?=
+# Tests of a file share what they build; each process takes up to 2 GB.
+PYTEST_PROCESSES := -n auto --maxprocesses 4 --dist loadfile
 
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.mmseg_incremental-installed
@@ -33,7 +36,7 @@ demo: $(INSTALLED)
 	    --work-dir $(WORK_DIR) $(if $(wildcard $(WORK_DIR)),--resume)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest tests $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pre_commit run --all-files
