@@ -3,6 +3,7 @@ import copy
 from typing import Callable, Dict, List, Tuple
 from unittest.mock import patch
 
+import loss_sides
 import losses
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ ITERATIONS = {
 def bands(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
     """The fused losses where Triton is not installed."""
     with patch.object(fused.losses, 'has_kernels', lambda *args: False):
-        return losses.fused(logits, labels, teacher_logits)
+        return loss_sides.fused(logits, labels, teacher_logits)
 
 
 def plain(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -40,11 +41,11 @@ def plain(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 SIDES = {
-    **losses.SIDES, 'fused losses, bands': bands,
+    **loss_sides.SIDES, 'fused losses, bands': bands,
     'fused cross entropy alone': plain
 }
 # Its floor is counted in bytes.
-del SIDES[losses.FLOOR]
+del SIDES[loss_sides.FLOOR]
 
 
 def bandwidth() -> float:
@@ -85,18 +86,17 @@ def compare_losses(case: losses.Case, repeats: int,
         list[list[str]]: Rows of the table.
     """
     sides = {name: losses.build(name, case, SIDES) for name in SIDES}
-    losses.check_equal({
-        name: run()
-        for name, run in sides.items()
-        if name not in (losses.STOCK, 'fused cross entropy alone')
-    })
+    losses.check_equal([
+        run() for name, run in sides.items()
+        if name not in (loss_sides.STOCK, 'fused cross entropy alone')
+    ])
     peaks = {name: peak(run) for name, run in sides.items()}
     times = alternate(sides, repeats)
     least = floor(case) / rate
     return [[
         f'{case.num_classes} ({case.num_old} old)', name,
         f'{np.median(times[name]):.2f}',
-        f'{np.median(times[name] / times[losses.STOCK]):.2f}',
+        f'{np.median(times[name] / times[loss_sides.STOCK]):.2f}',
         f'{np.median(times[name]) / least:.0f}', f'{peaks[name]:.2f}'
     ] for name in sides]
 
@@ -162,7 +162,7 @@ def main() -> None:
             losses.Case(*classes, STRIDE, BATCH, SIZE), args.repeats, rate)
     ]
     print(
-        markdown_table(('classes', 'losses', 'ms', f'to {losses.STOCK}',
+        markdown_table(('classes', 'losses', 'ms', f'to {loss_sides.STOCK}',
                         'to the floor', 'peak GiB'), rows))
     rows = [
         row for classes in CLASSES

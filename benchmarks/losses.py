@@ -1,22 +1,15 @@
 """Time and memory of cross entropy with distillation, in both directions."""
 from functools import partial
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from common import (alternate, build_parser, describe_machine, markdown_table,
                     peak_memories, ratio_cells)
+from loss_sides import EQUAL, OTHERS, SIDES, STOCK
 from mmengine.device import get_device
 from torch import Tensor
-
-from mmseg_incremental.models.losses import (fused_unbiased_loss,
-                                             unbiased_cross_entropy,
-                                             unbiased_distillation)
-
-STOCK = 'cross entropy alone'
-FLOOR = 'cross entropy, softmax of the teacher'
-WEIGHT = 10.0
 
 
 class Case(NamedTuple):
@@ -45,86 +38,21 @@ CASES = [
 ]
 
 
-def upsample(logits: Tensor, labels: Tensor) -> Tensor:
-    """Resize logits to the labels as MMSegmentation does."""
-    size = labels.shape[1:]
-    if logits.shape[2:] == size:
-        return logits
-    return F.interpolate(logits, size, mode='bilinear', align_corners=False)
-
-
-def stock(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
-    """What a plain MMSegmentation iteration computes."""
-    return F.cross_entropy(upsample(logits, labels), labels, ignore_index=255)
-
-
-def readable(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
-    """The losses of this package on logits of label size."""
-    logits, teacher = (upsample(x, labels) for x in (logits, teacher_logits))
-    return (unbiased_cross_entropy(logits, labels, teacher.size(1)) +
-            WEIGHT * unbiased_distillation(logits, teacher))
-
-
-def published(logits: Tensor, labels: Tensor,
-              teacher_logits: Tensor) -> Tensor:
-    """The approach of the published codes, written from its description.
-
-    An array of log probabilities as large as the logits is filled for the
-    likelihood of the labels, with labels of old classes set to background,
-    and another one is put together for the teacher.
-    """
-    logits, teacher = (upsample(x, labels) for x in (logits, teacher_logits))
-    num_old = teacher.size(1)
-    everything = torch.logsumexp(logits, dim=1)
-    log_prob = torch.zeros_like(logits)
-    log_prob[:, 0] = torch.logsumexp(logits[:, :num_old], dim=1) - everything
-    log_prob[:, num_old:] = logits[:, num_old:] - everything.unsqueeze(1)
-    target = labels.clone()
-    target[target < num_old] = 0
-    entropy = F.nll_loss(
-        log_prob, target, ignore_index=255, reduction='none').mean()
-    unknown = [0, *range(num_old, logits.size(1))]
-    background = torch.logsumexp(
-        torch.index_select(logits, 1,
-                           torch.tensor(unknown, device=logits.device)),
-        dim=1) - everything
-    known = logits[:, 1:num_old] - everything.unsqueeze(1)
-    prob = torch.softmax(teacher, dim=1)
-    likelihood = prob[:, 0] * background + (prob[:, 1:] * known).sum(dim=1)
-    return entropy - WEIGHT * (likelihood / num_old).mean()
-
-
-def floor(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
-    """What losses with a teacher have to do, by PyTorch's operators."""
-    upsample(teacher_logits, labels).softmax(dim=1)
-    return stock(logits, labels, teacher_logits)
-
-
-def fused(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
-    """The losses of this package by default."""
-    return sum(fused_unbiased_loss(logits, labels, teacher_logits, WEIGHT))
-
-
-SIDES = {
-    STOCK: stock,
-    'published approach': published,
-    'readable losses': readable,
-    'fused losses': fused,
-    FLOOR: floor
-}
-
-
 def build(
     name: str,
     case: Case,
-    sides: Dict[str, Callable[..., Tensor]] = SIDES
+    sides: Dict[str, Callable[..., Tensor]] = {
+        **SIDES,
+        **OTHERS
+    }
 ) -> Callable[[], Tuple[Tensor, Tensor]]:
     """Draw a batch.
 
     Args:
         name (str): Name of the side.
         case (Case): Sizes.
-        sides (dict[str, Callable]): The losses by name. Defaults to SIDES.
+        sides (dict[str, Callable]): The losses by name. Defaults to those
+            of `loss_sides.py`.
 
     Returns:
         Callable: Computes the loss and the gradient of the logits.
@@ -160,31 +88,29 @@ def compare(case: Case, repeats: int) -> List[List[str]]:
     Returns:
         list[list[str]]: Rows of the table.
     """
-    sides = {name: build(name, case) for name in SIDES}
-    check_equal({
-        name: run()
-        for name, run in sides.items() if name not in (STOCK, FLOOR)
-    })
+    names = [*SIDES, *(OTHERS if case.stride > 1 else ())]
+    sides = {name: build(name, case) for name in names}
+    for equal in EQUAL:
+        check_equal([sides[name]() for name in equal if name in sides])
     times = alternate(sides, repeats)
     small = case._replace(batch=1, size=32)
     peaks = dict(
         zip(
-            SIDES,
+            names,
             peak_memories(build,
-                          [((name, small), (name, case)) for name in SIDES])))
+                          [((name, small), (name, case)) for name in names])))
     return [[
         f'{case.num_classes} ({case.num_old} old), 1/{case.stride}', name,
         f'{np.median(times[name]):.1f}',
         *ratio_cells(times[name], times[STOCK]), f'{peaks[name]:.0f}',
         f'{peaks[name] / peaks[STOCK]:.2f}'
-    ] for name in SIDES]
+    ] for name in names]
 
 
-def check_equal(results: Dict[str, Tuple[Tensor, Tensor]]) -> None:
-    """See that all sides but the first one compute the same."""
-    first, *others = results.values()
-    for other in others:
-        torch.testing.assert_close(first, other, rtol=1e-4, atol=1e-6)
+def check_equal(results: Sequence[Tuple[Tensor, Tensor]]) -> None:
+    """See that sides compute the same loss and gradient."""
+    for other in results[1:]:
+        torch.testing.assert_close(results[0], other, rtol=1e-4, atol=1e-6)
 
 
 def main() -> None:

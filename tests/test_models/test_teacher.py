@@ -130,6 +130,25 @@ def test_coarse_arithmetic_does_not_prevent_it(build):
     assert {p.dtype for p in folded.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize('rounding, dtypes', [
+    (0, [torch.float32]),
+    (1e-3, [torch.float32, torch.float64]),
+])
+def test_double_precision_decides(build, monkeypatch, rounding, dtypes):
+    compared, compare = [], teacher._largest_gap
+
+    def coarse(model, folded):
+        compared.append(next(folded.parameters()).dtype)
+        is_coarse = compared[-1] == torch.float32
+        return compare(model, folded) + is_coarse * rounding
+
+    monkeypatch.setattr(teacher, '_largest_gap', coarse)
+    folded = teacher.fold_batch_norm(build())
+    assert not any(isinstance(m, _BatchNorm) for m in folded.modules())
+    assert {p.dtype for p in folded.parameters()} == {torch.float32}
+    assert compared == dtypes
+
+
 class Misleading(nn.Module):
     """A convolution beside a BatchNorm layer that does not read it."""
 
