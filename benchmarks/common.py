@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import (Any, Callable, Dict, Iterable, Iterator, List, Sequence,
                     Tuple)
+from unittest.mock import patch
 
 import mmcv
 import mmengine
@@ -143,8 +144,10 @@ def peak_memories(build: Callable[..., Callable[[], Any]],
 
     # Beside each other on a GPU they would take its memory from one another.
     count = 2 if on_host or get_device() == 'cpu' else 1
-    with ThreadPoolExecutor(count) as threads:
-        return list(threads.map(measure, calls))
+    # Threads that wait busily for others would take the core of those.
+    with patch.dict(os.environ, OMP_WAIT_POLICY='passive'):
+        with ThreadPoolExecutor(count) as threads:
+            return list(threads.map(measure, calls))
 
 
 def _measure(build: Callable, small: Sequence[Any], args: Sequence[Any],

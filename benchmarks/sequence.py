@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help='another folder of the data')
     parser.add_argument('--method', default='mib')
     parser.add_argument(
-        '--iters', type=positive_int, default=20, help='iterations a step')
+        '--iters', type=positive_int, default=10, help='iterations a step')
     parser.add_argument(
         '--images',
         type=positive_int,

@@ -27,11 +27,11 @@ class HeadOutput(NamedTuple):
 Runs = List[Tuple[HeadOutput, StepOutputs]]
 
 
-def forward_outputs(
-        model: nn.Module,
-        inputs: Tensor,
-        reads: AbstractSet[str],
-        encoded: Optional[StepOutputs] = None) -> Tuple[StepOutputs, Runs]:
+def forward_outputs(model: nn.Module,
+                    inputs: Tensor,
+                    reads: AbstractSet[str],
+                    encoded: Optional[StepOutputs] = None,
+                    auxiliary: bool = True) -> Tuple[StepOutputs, Runs]:
     """Run a segmentor once and keep what losses read.
 
     Args:
@@ -41,6 +41,7 @@ def forward_outputs(
             if one of theirs is among them.
         encoded (StepOutputs, optional): What a network with the same encoder
             gave for all heads, which saves running it. Defaults to None.
+        auxiliary (bool): Whether auxiliary heads run. Defaults to True.
 
     Returns:
         tuple: What all heads share, and each head with its outputs.
@@ -52,7 +53,9 @@ def forward_outputs(
         else:
             # Autograd saves no tensor of an inference mode.
             features = _cloned(encoded.features)
-        runs = model.forward_heads(features) if reads & HEAD_OUTPUTS else []
+        runs = []
+        if reads & HEAD_OUTPUTS:
+            runs = model.forward_heads(features, auxiliary)
     stages = recorded.stages if encoded is None else encoded.stages
     shared = StepOutputs(features=features, stages=stages)
     outputs = [

@@ -15,19 +15,22 @@ class IncrementalEncoderDecoder(IncrementalMixin, EncoderDecoder):
     See :class:`IncrementalMixin` for the arguments it adds.
     """
 
-    def forward_heads(self, features: Sequence[Tensor]) -> List[HeadOutput]:
+    def forward_heads(self,
+                      features: Sequence[Tensor],
+                      auxiliary: bool = True) -> List[HeadOutput]:
         """Run every head once.
 
         Args:
             features (Sequence[Tensor]): Output of :meth:`extract_feat`.
+            auxiliary (bool): Whether auxiliary heads run. Defaults to True.
 
         Returns:
             list[HeadOutput]: Decode head first, then auxiliary heads.
         """
-        outputs = [('decode', self.decode_head)] + _auxiliary(self)
-        return [
-            HeadOutput(name, head, head(features)) for name, head in outputs
-        ]
+        heads = [('decode', self.decode_head)]
+        if auxiliary:
+            heads += _auxiliary(self)
+        return [HeadOutput(name, head, head(features)) for name, head in heads]
 
 
 @MODELS.register_module()
@@ -40,11 +43,14 @@ class IncrementalCascadeEncoderDecoder(IncrementalMixin,
     last twice.
     """
 
-    def forward_heads(self, features: Sequence[Tensor]) -> List[HeadOutput]:
+    def forward_heads(self,
+                      features: Sequence[Tensor],
+                      auxiliary: bool = True) -> List[HeadOutput]:
         """Run every head once, each stage on the output of the one before.
 
         Args:
             features (Sequence[Tensor]): Output of :meth:`extract_feat`.
+            auxiliary (bool): Whether auxiliary heads run. Defaults to True.
 
         Returns:
             list[HeadOutput]: The stages in order, then auxiliary heads.
@@ -54,6 +60,8 @@ class IncrementalCascadeEncoderDecoder(IncrementalMixin,
             previous = (outputs[-1].logits, ) if outputs else ()
             logits = head(features, *previous)
             outputs.append(HeadOutput(f'decode_{i}', head, logits))
+        if not auxiliary:
+            return outputs
         return outputs + [
             HeadOutput(name, head, head(features))
             for name, head in _auxiliary(self)

@@ -1,5 +1,5 @@
 """What a segmentor computes together with the model of the step before."""
-from typing import Optional, Tuple
+from typing import AbstractSet, Optional, Tuple
 
 import torch
 from mmseg.utils import SampleList, add_prefix
@@ -91,7 +91,9 @@ class TaughtMixin:
             return super().loss(inputs, data_samples)
         shared, teacher_runs = StepOutputs(), []
         if self.needs_teacher:
-            shared, teacher_runs = self._run_teacher(inputs)
+            shared, teacher_runs = self._run_teacher(
+                inputs, self.distillation.reads,
+                self.distillation.reads_auxiliary)
         taught = {run.name: outputs for run, outputs in teacher_runs}
         losses, pixel_weight = dict(), None
         if self.label_completion is not None:
@@ -144,18 +146,21 @@ class TaughtMixin:
         self.label_completion.observe(*self._labels(data_samples, runs))
 
     @torch.inference_mode()
-    def _run_teacher(self, inputs: Tensor) -> Tuple[StepOutputs, Runs]:
+    def _run_teacher(self,
+                     inputs: Tensor,
+                     reads: AbstractSet[str] = frozenset(),
+                     auxiliary: bool = False) -> Tuple[StepOutputs, Runs]:
         """What :func:`forward_outputs` gives for the teacher."""
         if self.teacher is None:
             raise IncrementalConfigError(
                 'model.distillation or model.label_completion is set, but the '
                 'model has no teacher to learn from; add the hook '
                 'TeacherSnapshotHook to custom_hooks, or leave them out.')
-        reads = self.distillation.reads
         if self.label_completion is not None:
             reads |= {'logits'}
         with precision(inputs.device.type, self.teacher_dtype):
-            return forward_outputs(self.teacher, inputs, reads)
+            return forward_outputs(
+                self.teacher, inputs, reads, auxiliary=auxiliary)
 
     def _labels(self, data_samples: SampleList,
                 teacher_runs: Runs) -> Tuple[Tensor, Tensor]:

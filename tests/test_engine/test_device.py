@@ -1,11 +1,13 @@
 import io
 import platform
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mmseg_incremental.engine import device
-from mmseg_incremental.engine.device import device_name, processor_name
+from mmseg_incremental.engine.device import (device_name, multiplies_in,
+                                             processor_name)
 
 
 @pytest.fixture
@@ -42,3 +44,21 @@ def test_gpu(machine, monkeypatch):
 def test_other_accelerator(machine, monkeypatch):
     monkeypatch.setattr(device, 'get_device', lambda: 'mps')
     assert device_name() == 'mps'
+
+
+def test_half_precision_of_this_processor():
+    for dtype in (torch.bfloat16, torch.float16):
+        assert multiplies_in(dtype) in (True, False)
+
+
+@pytest.mark.parametrize('dtype, name', [
+    (torch.bfloat16, '_is_mkldnn_bf16_supported'),
+    (torch.float16, '_is_mkldnn_fp16_supported'),
+])
+def test_half_precision(dtype, name, monkeypatch):
+    for answer in (True, False):
+        ops = SimpleNamespace(**{name: lambda answer=answer: answer})
+        monkeypatch.setattr(torch.ops, 'mkldnn', ops)
+        assert multiplies_in(dtype) is answer
+    monkeypatch.setattr(torch.ops, 'mkldnn', SimpleNamespace())
+    assert multiplies_in(dtype)

@@ -21,6 +21,7 @@ DPT, VIT = _TOKENS['DPT'], _TOKENS['VIT']
 OLD, NEW = 7, 9
 WEIGHT = 10.0
 UNKD = dict(type='UnbiasedDistillationLoss', loss_weight=WEIGHT)
+POD = dict(type='LocalPODLoss')
 
 
 class Believer(BaseLabelCompleter):
@@ -405,6 +406,34 @@ def test_detail_head_is_left_alone(num_old, build_model, head_cfg, images,
     assert [key for key in losses
             if 'unkd' in key] == ['decode.loss_unkd', 'aux_0.loss_unkd']
     assert 'aux_1.loss_ce' in losses
+
+
+@pytest.mark.parametrize('kind', ['auxiliaries', 'cascade'])
+@pytest.mark.parametrize('distillation, completes, runs', [
+    ((UNKD, ), False, True),
+    ((UNKD, POD), True, True),
+    ((POD, ), False, False),
+    ((), True, False),
+])
+def test_auxiliary_heads_of_the_teacher_run_if_read(kind, distillation,
+                                                    completes, runs, pair,
+                                                    images, data_samples,
+                                                    monkeypatch):
+    student, teacher = pair(kind, distillation=distillation)
+    if completes:
+        student.label_completion = Believer()
+    teacher_calls, student_calls = ([
+        _count(monkeypatch, head, 'forward')
+        for name, head in model.named_heads()
+        if name.startswith('auxiliary_head')
+    ] for model in (teacher, student))
+    student.loss(images, data_samples())
+    assert teacher_calls and all(
+        len(calls) == int(runs) for calls in teacher_calls)
+    assert all(len(calls) == 1 for calls in student_calls)
+    if completes:
+        student.observe_labels(images, data_samples())
+        assert all(len(calls) == int(runs) for calls in teacher_calls)
 
 
 @pytest.mark.parametrize('kind', HEADS)

@@ -11,6 +11,7 @@ from mmseg_incremental.models.teacher import (check_compile, compile_teacher,
                                               dtype_of_teacher,
                                               fold_batch_norm)
 from ..checkpoints import check_fit, read_checkpoint
+from ..device import multiplies_in, processor_name
 from ..distributed import unwrap_model
 
 
@@ -78,10 +79,20 @@ class TeacherSnapshotHook(Hook):
         compile_teacher(teacher, self.compile)
         device = next(student.parameters()).device
         student.set_teacher(teacher.to(device), self.dtype)
+        self._warn_if_slow(runner, device)
         runner.logger.info(
             f'Teacher: {self.checkpoint}, {student.teacher.num_classes} '
             f'classes, read by {", ".join(_readers(student))}'
             f'{_encoder_of(student)}')
+
+    def _warn_if_slow(self, runner: Runner, device: torch.device) -> None:
+        if (device.type == 'cpu' and self.dtype is not None
+                and not multiplies_in(self.dtype)):
+            name = str(self.dtype).replace('torch.', '')
+            runner.logger.warning(
+                f'teacher.dtype={name!r} makes the teacher slower, not '
+                f'faster: {processor_name()} has no instructions for that '
+                'type; set it to None.')
 
     def _check_encoder(self, student: nn.Module, teacher: nn.Module) -> None:
         """See that what is frozen is what the teacher has."""

@@ -11,6 +11,7 @@ from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_incremental.engine import TeacherSnapshotHook
+from mmseg_incremental.engine.hooks import teacher_snapshot_hook
 from mmseg_incremental.errors import IncrementalConfigError
 
 
@@ -99,7 +100,7 @@ def test_faster_teacher_says_the_same(student, save):
                     dict(compile=dict(backend='eager'))):
         hook = TeacherSnapshotHook(_model_cfg(3), path, **options)
         hook.before_train(_runner(student))
-        _, ((run, _), ) = student._run_teacher(images)
+        _, ((run, _), ) = student._run_teacher(images, {'logits'})
         logits.append(run.logits)
     assert not any(
         isinstance(module, torch.nn.BatchNorm2d)
@@ -111,11 +112,30 @@ def test_faster_teacher_says_the_same(student, save):
 def test_teacher_of_half_precision(student, save):
     hook = TeacherSnapshotHook(_model_cfg(3), save(), dtype='bfloat16')
     hook.before_train(_runner(student))
-    _, ((run, _), ) = student._run_teacher(_batch()['inputs'])
+    _, ((run, _), ) = student._run_teacher(_batch()['inputs'], {'logits'})
     assert run.logits.dtype == torch.bfloat16
     losses = student.loss(**_batch())
     assert losses['decode.loss_unkd'].dtype == torch.float32
     assert losses['decode.loss_unkd'].isfinite()
+
+
+@pytest.mark.parametrize('dtype, supported, is_told', [
+    ('bfloat16', True, False),
+    ('bfloat16', False, True),
+    ('float16', False, True),
+    (None, False, False),
+])
+def test_slow_type_is_told(dtype, supported, is_told, student, save, caplog,
+                           monkeypatch):
+    asked = []
+    monkeypatch.setattr(teacher_snapshot_hook, 'multiplies_in',
+                        lambda dtype: asked.append(dtype) or supported)
+    hook = TeacherSnapshotHook(_model_cfg(3), save(), dtype=dtype)
+    with caplog.at_level(logging.WARNING, 'teacher'):
+        hook.before_train(_runner(student))
+    assert asked == ([getattr(torch, dtype)] if dtype else [])
+    message = f'teacher.dtype={dtype!r} makes the teacher slower, not faster'
+    assert any(message in line for line in caplog.messages) == is_told
 
 
 def test_unknown_type_is_refused():
