@@ -34,16 +34,16 @@ def processor_name() -> str:
 
 
 def multiplies_in(dtype: torch.dtype) -> bool:
-    """Whether this processor has instructions for products of half precision.
+    """Whether products of half precision are made for this processor.
 
-    Without, PyTorch computes them element by element, several times slower
-    than in float32.
+    On x86 they are from AVX-512 on. Otherwise PyTorch computes them element
+    by element, several times slower than in float32.
 
     Args:
         dtype (torch.dtype): ``torch.bfloat16`` or ``torch.float16``.
 
     Returns:
-        bool: Whether it has; True where PyTorch does not tell.
+        bool: Whether they are; True where PyTorch does not tell.
     """
     name = {torch.bfloat16: 'bf16', torch.float16: 'fp16'}[dtype]
     is_supported = getattr(torch.ops.mkldnn, f'_is_mkldnn_{name}_supported',

@@ -157,7 +157,7 @@ class TaughtMixin:
                 'model has no teacher to learn from; add the hook '
                 'TeacherSnapshotHook to custom_hooks, or leave them out.')
         if self.label_completion is not None:
-            reads |= {'logits'}
+            reads = reads | {'logits'}
         with precision(inputs.device.type, self.teacher_dtype):
             return forward_outputs(
                 self.teacher, inputs, reads, auxiliary=auxiliary)
