@@ -1,8 +1,9 @@
 # Needs Python >= 3.10 and make. Everything is installed into VENV, with the
 # versions of requirements/tested.txt:
 #   make demo                              class-incremental run on shapes
-#   make test                              the tests, a file a core at a time
-#   make test PYTEST_ARGS='-n 0 -k losses' some of them, in one process
+#   make test                              the tests, in up to four processes
+#   make test PYTEST_ARGS='-k losses' PYTEST_PROCESSES=
+#                                          some of them, in one process
 #   make lint                              flake8, isort and yapf
 #   make test VENV=../other-venv           the same in another environment
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 WORK_DIR ?= work_dirs/demo
 PYTEST_ARGS ?=
 # Tests of a file share what they build; each process takes up to 2 GB.
-PYTEST_PROCESSES := -n auto --maxprocesses 4 --dist loadfile
+PYTEST_PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.mmseg_incremental-installed

@@ -24,6 +24,8 @@ from mmseg_incremental.engine.device import device_name, processor_name
 
 # Name of the side that all others are compared with.
 STOCK = 'MMSegmentation'
+# What is in the names of sides with such a teacher.
+HALF = 'teacher in bfloat16'
 # What takes seconds to be loaded.
 LIBRARIES = ['mmseg.apis', 'mmseg_incremental.engine']
 
@@ -144,7 +146,7 @@ def peak_memories(build: Callable[..., Callable[[], Any]],
 
     # Beside each other on a GPU they would take its memory from one another.
     count = 2 if on_host or get_device() == 'cpu' else 1
-    # Threads that wait busily for others would take the core of those.
+    # A thread that spins while it waits would slow the other process down.
     with patch.dict(os.environ, OMP_WAIT_POLICY='passive'):
         with ThreadPoolExecutor(count) as threads:
             return list(threads.map(measure, calls))

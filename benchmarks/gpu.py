@@ -8,7 +8,7 @@ import losses
 import numpy as np
 import torch
 import training
-from common import (STOCK, alternate, build_parser, describe_machine,
+from common import (HALF, STOCK, alternate, build_parser, describe_machine,
                     markdown_table)
 from mmengine.device import is_cuda_available
 from mmengine.registry import init_default_scope
@@ -23,7 +23,7 @@ CLASSES = ((21, 16), (151, 101))
 CONFIG = 'configs/incremental/voc_15-5.py'
 ITERATIONS = {
     'MiB': training.Side(),
-    'MiB, teacher in bfloat16': training.Side(dtype=torch.bfloat16),
+    f'MiB, {HALF}': training.Side(dtype=torch.bfloat16),
     'MiB, readable losses': training.Side(fused=False)
 }
 

@@ -4,7 +4,7 @@ from typing import Callable, Iterable, List, Tuple
 
 import numpy as np
 import torch
-from common import (STOCK, alternate, build_parser, describe_machine,
+from common import (HALF, STOCK, alternate, build_parser, describe_machine,
                     markdown_table, peak_memories, positive_int, ratio_cells)
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -12,7 +12,7 @@ from training import (Side, build_model, build_student, build_teacher,
                       draw_batch, iteration, networks_alone)
 
 from mmseg_incremental.engine import load_config
-from mmseg_incremental.engine.device import multiplies_in
+from mmseg_incremental.engine.device import has_fast_products
 from mmseg_incremental.models.teacher import cast_weights
 
 MODELS_OF = {
@@ -21,9 +21,9 @@ MODELS_OF = {
     'SegFormer-B0': 'voc_15-5_segformer_mit-b0'
 }
 CLASSES = ((21, 16), (151, 101))
+LEFT_OUT = f'No {HALF}, for which PyTorch has no fast kernels here'
 SIZE = 256
 
-HALF = 'teacher in bfloat16'
 FLOORS = {'networks alone': None, f'networks alone, {HALF}': torch.bfloat16}
 SIDES = {
     'MiB': Side(),
@@ -67,10 +67,14 @@ def build(name: str, classes: Tuple[int, int], side: str, num_images: int,
         batch, FLOORS[side])
 
 
+def is_fast_in_half() -> bool:
+    """Whether bfloat16 does not take many times as long as float32."""
+    return get_device() != 'cpu' or has_fast_products(torch.bfloat16)
+
+
 def measured(sides: Iterable[str]) -> List[str]:
-    """Leave out what takes many times as long as it should on a processor."""
-    is_fast = get_device() != 'cpu' or multiplies_in(torch.bfloat16)
-    return [side for side in sides if is_fast or HALF not in side]
+    """The sides without those that would take longest and tell nothing."""
+    return [side for side in sides if is_fast_in_half() or HALF not in side]
 
 
 def compare(name: str, classes: Tuple[int, int],
@@ -127,9 +131,8 @@ def main() -> None:
                         'quartiles', 'peak MiB'), rows))
     print(f'\n- Batch {args.batch}, {SIZE} x {SIZE} pixels, medians of '
           f'{args.repeats}')
-    if not measured((HALF, )):
-        print(f'- Nothing with a {HALF}, for which this processor has no '
-              'instructions')
+    if not is_fast_in_half():
+        print(f'- {LEFT_OUT}')
     print(describe_machine())
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from common import (alternate, build_parser, describe_machine, markdown_table,
                     peak_memories, ratio_cells)
-from loss_sides import EQUAL, OTHERS, SIDES, STOCK
+from loss_sides import ALL, EQUAL, OTHERS, SIDES, STOCK
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -41,18 +41,14 @@ CASES = [
 def build(
     name: str,
     case: Case,
-    sides: Dict[str, Callable[..., Tensor]] = {
-        **SIDES,
-        **OTHERS
-    }
+    sides: Dict[str, Callable[..., Tensor]] = ALL
 ) -> Callable[[], Tuple[Tensor, Tensor]]:
     """Draw a batch.
 
     Args:
         name (str): Name of the side.
         case (Case): Sizes.
-        sides (dict[str, Callable]): The losses by name. Defaults to those
-            of `loss_sides.py`.
+        sides (dict[str, Callable]): The losses by name. Defaults to ALL.
 
     Returns:
         Callable: Computes the loss and the gradient of the logits.

@@ -2,7 +2,7 @@
 import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from common import markdown_table
+from common import HALF, markdown_table
 
 # First cells of a row.
 Row = Tuple[str, str]
@@ -68,8 +68,7 @@ DEMANDS = [
     losses(FEW, '1/1', TIME,
            1.20), *(iteration(model, FEW, 1.12) for model in MODELS),
     *(iteration(model, MANY, 1.00) for model in MODELS),
-    *(iteration(model, FEW, 1.06, 'MiB, teacher in bfloat16')
-      for model in MODELS),
+    *(iteration(model, FEW, 1.06, f'MiB, {HALF}') for model in MODELS),
     Demand('class index of the masks, time to decoding them', 1.15, 'data',
            ('12,031 masks', 'class index, first start'), 'to the first side'),
     Demand('class index, second start, s', 0.3, 'data',

@@ -33,17 +33,18 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def multiplies_in(dtype: torch.dtype) -> bool:
-    """Whether products of half precision are made for this processor.
+def has_fast_products(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies in half precision on this processor.
 
-    On x86 they are from AVX-512 on. Otherwise PyTorch computes them element
-    by element, several times slower than in float32.
+    On x86 it does with AVX-512 or what came after it. Otherwise PyTorch
+    computes convolutions element by element, many times slower than in
+    float32.
 
     Args:
         dtype (torch.dtype): ``torch.bfloat16`` or ``torch.float16``.
 
     Returns:
-        bool: Whether they are; True where PyTorch does not tell.
+        bool: Whether it does; True where PyTorch does not tell.
     """
     name = {torch.bfloat16: 'bf16', torch.float16: 'fp16'}[dtype]
     is_supported = getattr(torch.ops.mkldnn, f'_is_mkldnn_{name}_supported',

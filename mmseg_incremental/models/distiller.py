@@ -34,11 +34,6 @@ class Distiller(nn.ModuleList):
         """frozenset: Fields of :class:`StepOutputs` that any loss reads."""
         return frozenset().union(*(loss.reads for loss in self))
 
-    @property
-    def reads_auxiliary(self) -> bool:
-        """bool: Whether any loss applies to auxiliary heads."""
-        return any(map(_reads_logits_alone, self))
-
     def forward(self, head: nn.Module, is_last: bool, student: StepOutputs,
                 teacher: StepOutputs, size: Sequence[int],
                 known: Mapping[BaseDistillationLoss, Tensor]) -> dict:

@@ -53,9 +53,9 @@ def forward_outputs(model: nn.Module,
         else:
             # Autograd saves no tensor of an inference mode.
             features = _cloned(encoded.features)
-        runs = []
-        if reads & HEAD_OUTPUTS:
-            runs = model.forward_heads(features, auxiliary)
+        runs = (
+            model.forward_heads(features, auxiliary=auxiliary) if reads
+            & HEAD_OUTPUTS else [])
     stages = recorded.stages if encoded is None else encoded.stages
     shared = StepOutputs(features=features, stages=stages)
     outputs = [

@@ -1,5 +1,5 @@
 """What a segmentor computes together with the model of the step before."""
-from typing import AbstractSet, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from mmseg.utils import SampleList, add_prefix
@@ -25,7 +25,8 @@ class TaughtMixin:
                 extract_feat() -> forward_heads() -> head.loss_by_feat()
                                                   -> distillation losses
 
-    With a frozen encoder the teacher's ``extract_feat()`` serves both.
+    With a frozen encoder the teacher's ``extract_feat()`` serves both. Its
+    auxiliary heads run only if a loss compares any of them.
     """
 
     teacher: Optional['TaughtMixin'] = None
@@ -91,9 +92,7 @@ class TaughtMixin:
             return super().loss(inputs, data_samples)
         shared, teacher_runs = StepOutputs(), []
         if self.needs_teacher:
-            shared, teacher_runs = self._run_teacher(
-                inputs, self.distillation.reads,
-                self.distillation.reads_auxiliary)
+            shared, teacher_runs = self._run_teacher(inputs)
         taught = {run.name: outputs for run, outputs in teacher_runs}
         losses, pixel_weight = dict(), None
         if self.label_completion is not None:
@@ -142,22 +141,29 @@ class TaughtMixin:
             inputs (Tensor): Images of shape (B, 3, H, W).
             data_samples (list[:obj:`SegDataSample`]): Their labels.
         """
-        _, runs = self._run_teacher(inputs)
+        _, runs = self._run_teacher(inputs, distills=False)
         self.label_completion.observe(*self._labels(data_samples, runs))
 
     @torch.inference_mode()
     def _run_teacher(self,
                      inputs: Tensor,
-                     reads: AbstractSet[str] = frozenset(),
-                     auxiliary: bool = False) -> Tuple[StepOutputs, Runs]:
-        """What :func:`forward_outputs` gives for the teacher."""
+                     distills: bool = True) -> Tuple[StepOutputs, Runs]:
+        """What :func:`forward_outputs` gives for the teacher.
+
+        Without ``distills``, only what label completion reads.
+        """
         if self.teacher is None:
             raise IncrementalConfigError(
                 'model.distillation or model.label_completion is set, but the '
                 'model has no teacher to learn from; add the hook '
                 'TeacherSnapshotHook to custom_hooks, or leave them out.')
+        reads = self.distillation.reads if distills else frozenset()
         if self.label_completion is not None:
             reads = reads | {'logits'}
+        auxiliary = distills and any(
+            self.distillation.at(head, False)
+            for name, head in self.named_heads()
+            if name.startswith('auxiliary_head'))
         with precision(inputs.device.type, self.teacher_dtype):
             return forward_outputs(
                 self.teacher, inputs, reads, auxiliary=auxiliary)

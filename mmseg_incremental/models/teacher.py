@@ -27,7 +27,8 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
     What is before a layer is not written in a network but found by the order
     of its modules, so the logits of both are compared, on the CPU: a GPU
     that rounds to TF32 may change more than a wrong order. Where they differ
-    in single precision, double precision, which takes longer, decides.
+    by more than ``TOLERANCE`` in single precision, double precision decides,
+    which takes longer.
 
     Args:
         teacher (nn.Module): A segmentor in evaluation mode, left unchanged.
@@ -57,11 +58,9 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
 
 def _fold(teacher: nn.Module, dtype: torch.dtype) -> Tuple[nn.Module, float]:
     """A folded copy in a precision, and what that changes of the logits."""
-    first = next(teacher.parameters())
-    if first.device.type != 'cpu' or first.dtype != dtype:
-        teacher = copy.deepcopy(teacher).to('cpu', dtype)
-    folded = fuse_conv_bn(copy.deepcopy(teacher))
-    return folded, _largest_gap(teacher, folded)
+    exact = copy.deepcopy(teacher).to('cpu', dtype)
+    folded = fuse_conv_bn(copy.deepcopy(exact))
+    return folded, _largest_gap(exact, folded)
 
 
 def _largest_gap(teacher: nn.Module, folded: nn.Module) -> float:

@@ -33,13 +33,16 @@ def rows(monkeypatch, repository, capsys):
 def test_losses(rows, monkeypatch, repository):
     monkeypatch.syspath_prepend(repository / 'benchmarks')
     case = importlib.import_module('losses').Case(21, 16, 8, batch=1)
-    table = rows('losses', CASES=[case])
-    assert [row[1] for row in table] == [
+    table = rows('losses', CASES=[case, case._replace(stride=1, size=32)])
+    sides = [
         'cross entropy alone', 'published approach', 'readable losses',
-        'fused losses', 'cross entropy, softmax of the teacher',
+        'fused losses', 'cross entropy, softmax of the teacher'
+    ]
+    others = [
         'readable losses of LwF', 'fused losses of LwF',
         'fused losses, classes weighted', 'fused losses, logits in bfloat16'
     ]
+    assert [row[1] for row in table] == [*sides, *others, *sides]
     assert table[0][3] == '1.00'
     for _, _, time, ratio, quartiles, peak, _ in table:
         low, high = map(float, quartiles.split(' to '))
@@ -58,6 +61,21 @@ def test_losses_that_differ_are_noticed(monkeypatch, repository):
         losses.check_equal(different)
 
 
+@pytest.mark.parametrize('device, is_fast, has_half', [
+    ('cpu', True, True),
+    ('cpu', False, False),
+    ('cuda', False, True),
+])
+def test_half_precision_is_left_out(device, is_fast, has_half, monkeypatch,
+                                    repository):
+    monkeypatch.syspath_prepend(repository / 'benchmarks')
+    iterations = importlib.import_module('iterations')
+    monkeypatch.setattr(iterations, 'get_device', lambda: device)
+    monkeypatch.setattr(iterations, 'has_fast_products', lambda dtype: is_fast)
+    sides = ['MiB', 'MiB, teacher in bfloat16']
+    assert iterations.measured(sides) == sides[:1 + has_half]
+
+
 @pytest.mark.parametrize('has_half', [True, False])
 def test_iterations(has_half, rows):
     table = rows(
@@ -67,7 +85,7 @@ def test_iterations(has_half, rows):
         '--models',
         'MobileNetV2-ASPP',
         peak_memories=peaks_in_this_process,
-        multiplies_in=lambda dtype: has_half,
+        is_fast_in_half=lambda: has_half,
         SIZE=64,
         CLASSES=((4, 3), ))
     sides = [
@@ -399,6 +417,9 @@ def test_demands_are_of_rows_that_the_scripts_write(summary, monkeypatch,
     # What is published has all numbers, and those for the floors there are.
     for demand in summary.DEMANDS:
         row = summary.judge(demand, tables)
-        assert row[2] != '-', demand.what
-        assert (row[4] == '-') == (demand.floor is None), demand.what
+        is_left_out = (
+            summary.HALF in demand.what and iterations.LEFT_OUT in text)
+        assert (row[2] == '-') == is_left_out, demand.what
+        assert (row[4] == '-') == (demand.floor is None
+                                   or is_left_out), demand.what
     assert summary.summarize(text).strip() in text

@@ -11,7 +11,7 @@ from mmseg_incremental.models.teacher import (check_compile, compile_teacher,
                                               dtype_of_teacher,
                                               fold_batch_norm)
 from ..checkpoints import check_fit, read_checkpoint
-from ..device import multiplies_in, processor_name
+from ..device import has_fast_products, processor_name
 from ..distributed import unwrap_model
 
 
@@ -31,7 +31,8 @@ class TeacherSnapshotHook(Hook):
             convolutions before them, with the same result up to rounding.
             Defaults to True.
         dtype (str, optional): 'bfloat16' or 'float16' to let it compute in
-            that type, whatever the student computes in. Defaults to None.
+            that type, whatever the student computes in. A warning tells if
+            the processor is slower in it. Defaults to None.
         compile (bool | dict): Whether ``torch.compile`` is applied to it, or
             the arguments of that. Defaults to False.
 
@@ -86,13 +87,14 @@ class TeacherSnapshotHook(Hook):
             f'{_encoder_of(student)}')
 
     def _warn_if_slow(self, runner: Runner, device: torch.device) -> None:
+        """Tell of a type that costs time instead of saving it."""
         if (device.type == 'cpu' and self.dtype is not None
-                and not multiplies_in(self.dtype)):
+                and not has_fast_products(self.dtype)):
             name = str(self.dtype).replace('torch.', '')
             runner.logger.warning(
                 f'teacher.dtype={name!r} makes the teacher slower, not '
-                f'faster: {processor_name()} has no instructions for that '
-                'type; set it to None.')
+                f'faster: PyTorch has no fast kernels for that type on '
+                f'{processor_name()}; set it to None.')
 
     def _check_encoder(self, student: nn.Module, teacher: nn.Module) -> None:
         """See that what is frozen is what the teacher has."""

@@ -100,7 +100,7 @@ def test_faster_teacher_says_the_same(student, save):
                     dict(compile=dict(backend='eager'))):
         hook = TeacherSnapshotHook(_model_cfg(3), path, **options)
         hook.before_train(_runner(student))
-        _, ((run, _), ) = student._run_teacher(images, {'logits'})
+        _, ((run, _), ) = student._run_teacher(images)
         logits.append(run.logits)
     assert not any(
         isinstance(module, torch.nn.BatchNorm2d)
@@ -112,7 +112,7 @@ def test_faster_teacher_says_the_same(student, save):
 def test_teacher_of_half_precision(student, save):
     hook = TeacherSnapshotHook(_model_cfg(3), save(), dtype='bfloat16')
     hook.before_train(_runner(student))
-    _, ((run, _), ) = student._run_teacher(_batch()['inputs'], {'logits'})
+    _, ((run, _), ) = student._run_teacher(_batch()['inputs'])
     assert run.logits.dtype == torch.bfloat16
     losses = student.loss(**_batch())
     assert losses['decode.loss_unkd'].dtype == torch.float32
@@ -128,7 +128,7 @@ def test_teacher_of_half_precision(student, save):
 def test_slow_type_is_told(dtype, supported, is_told, student, save, caplog,
                            monkeypatch):
     asked = []
-    monkeypatch.setattr(teacher_snapshot_hook, 'multiplies_in',
+    monkeypatch.setattr(teacher_snapshot_hook, 'has_fast_products',
                         lambda dtype: asked.append(dtype) or supported)
     hook = TeacherSnapshotHook(_model_cfg(3), save(), dtype=dtype)
     with caplog.at_level(logging.WARNING, 'teacher'):
@@ -136,6 +136,9 @@ def test_slow_type_is_told(dtype, supported, is_told, student, save, caplog,
     assert asked == ([getattr(torch, dtype)] if dtype else [])
     message = f'teacher.dtype={dtype!r} makes the teacher slower, not faster'
     assert any(message in line for line in caplog.messages) == is_told
+    caplog.clear()
+    hook._warn_if_slow(_runner(student), torch.device('cuda'))
+    assert not caplog.messages
 
 
 def test_unknown_type_is_refused():
