@@ -1,4 +1,4 @@
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 from mmseg.models import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
@@ -27,10 +27,9 @@ class IncrementalEncoderDecoder(IncrementalMixin, EncoderDecoder):
         Returns:
             list[HeadOutput]: Decode head first, then auxiliary heads.
         """
-        heads = [('decode', self.decode_head)]
-        if auxiliary:
-            heads += _auxiliary(self)
-        return [HeadOutput(name, head, head(features)) for name, head in heads]
+        logits = self.decode_head(features)
+        outputs = [HeadOutput('decode', self.decode_head, logits)]
+        return outputs + (_run_auxiliary(self, features) if auxiliary else [])
 
 
 @MODELS.register_module()
@@ -60,18 +59,16 @@ class IncrementalCascadeEncoderDecoder(IncrementalMixin,
             previous = (outputs[-1].logits, ) if outputs else ()
             logits = head(features, *previous)
             outputs.append(HeadOutput(f'decode_{i}', head, logits))
-        if not auxiliary:
-            return outputs
-        return outputs + [
-            HeadOutput(name, head, head(features))
-            for name, head in _auxiliary(self)
-        ]
+        return outputs + (_run_auxiliary(self, features) if auxiliary else [])
 
 
-def _auxiliary(model: IncrementalMixin) -> List[Tuple[str, nn.Module]]:
-    """Auxiliary heads with the names that the stock segmentor logs."""
+def _run_auxiliary(model: IncrementalMixin,
+                   features: Sequence[Tensor]) -> List[HeadOutput]:
+    """Run auxiliary heads, with the names that the stock segmentor logs."""
     if not model.with_auxiliary_head:
         return []
     if isinstance(model.auxiliary_head, nn.ModuleList):
-        return [(f'aux_{i}', h) for i, h in enumerate(model.auxiliary_head)]
-    return [('aux', model.auxiliary_head)]
+        heads = [(f'aux_{i}', h) for i, h in enumerate(model.auxiliary_head)]
+    else:
+        heads = [('aux', model.auxiliary_head)]
+    return [HeadOutput(name, head, head(features)) for name, head in heads]
