@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..utils import full_precision
 from .bands import Band, Workspace, cut_into_bands
-from .groups import GroupedBand
+from .groups import GroupedBand, Grouping, TeacherBand, has_vanished
 from .interpolation import BandedLogits
 from .objective import Objective
 from .scores import BandBatch, BandScores, score_exactly
@@ -137,10 +137,13 @@ def _score(logits: Tensor, batch: FusedBatch,
     is_highest = torch.empty_like(batch.labels, dtype=torch.bool)
     losses = like.new_zeros(2)
     space = Workspace(like)
+    grouping = Grouping(
+        logits.size(1), batch.num_old,
+        batch.objective.sums(teacher is not None), like)
     with full_precision_of_products(logits.device.type):
         for band in cut_into_bands(logits, size):
             *values, highest, band_gradient = _score_band(
-                student, teacher, space, band, batch, needs_gradient)
+                student, teacher, grouping, space, band, batch, needs_gradient)
             if needs_gradient:
                 student.pull_back(band, band_gradient, gradient)
             losses += torch.stack(values)
@@ -151,19 +154,18 @@ def _score(logits: Tensor, batch: FusedBatch,
 
 def _score_band(
         student: BandedLogits, teacher: Optional[BandedLogits],
-        space: Workspace, band: Band, batch: FusedBatch, needs_gradient: bool
+        grouping: Grouping, space: Workspace, band: Band, batch: FusedBatch,
+        needs_gradient: bool
 ) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]:
     """Both losses, where the labels are highest, and gradient of a band."""
     band_batch = batch.at(band)
-    logits = student.read(band)
-    grouped = GroupedBand(logits, batch.num_old,
-                          space.take('exp', *logits.shape))
-    groups = batch.objective.groups[:1 if teacher is None else 3]
-    if grouped.vanishes(*groups):
+    taught = None if teacher is None else TeacherBand(teacher.read(band))
+    grouped = GroupedBand(student.read(band), grouping, space)
+    if has_vanished(grouped.totals) or taught and has_vanished(taught.total):
         return score_exactly(
             student.read(band), teacher and teacher.read(band), band_batch,
             needs_gradient)
-    scores = BandScores(grouped, band_batch, teacher and teacher.read(band))
+    scores = BandScores(grouped, band_batch, taught)
     gradient = scores.gradient() if needs_gradient else None
     return (scores.cross_entropy, scores.distillation, scores.is_highest,
             gradient)

@@ -1,5 +1,5 @@
 """Which losses are computed together, in terms of groups of channels."""
-from typing import Callable, NamedTuple, Tuple
+from typing import Callable, List, NamedTuple
 
 from torch import Tensor
 
@@ -30,10 +30,21 @@ class Objective(NamedTuple):
         """How many of the first labels count as background."""
         return num_old if self.label_background else 0
 
-    @property
-    def groups(self) -> Tuple[Groups, ...]:
-        """All groups whose probabilities the losses take logarithms of."""
-        return self.label_background, self.support, self.teacher_background
+    def sums(self, has_teacher: bool) -> List[Groups]:
+        """All groups whose sums the losses take logarithms of.
+
+        Args:
+            has_teacher (bool): Whether there is a distillation.
+
+        Returns:
+            list[tuple[int]]: The groups.
+        """
+        sums = [ALL]
+        if self.label_background:
+            sums.append(self.label_background)
+        if has_teacher:
+            sums += [self.support, self.teacher_background]
+        return sums
 
 
 def build_objective(unbiased_labels: bool,

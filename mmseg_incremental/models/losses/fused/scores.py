@@ -1,11 +1,11 @@
 """Cross entropy and distillation of a band, and their gradient."""
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from ..unbiased import unbiased_cross_entropy
-from .groups import ALL, GroupedBand, Groups
+from .groups import ALL, GroupedBand, TeacherBand
 from .objective import Objective
 
 
@@ -31,14 +31,13 @@ class BandScores:
     """Both losses of a band, and then their gradient.
 
     The losses are sums of logarithms of summed exponentials and of logits.
-    The gradient of the former is a factor times the exponential, one factor
-    for each pixel and group of channels; that of the latter is subtracted.
+    The gradient of the former is that of :class:`GroupedBand`; that of the
+    latter is subtracted.
 
     Args:
         student (GroupedBand): The student's band, used up.
         batch (BandBatch): What it is scored by.
-        teacher_logits (Tensor, optional): The teacher's band, [rows, O, W],
-            used up.
+        teacher (TeacherBand, optional): The teacher's band, used up.
 
     Attributes:
         is_highest (Tensor): Where no logit is above that of the label, bool
@@ -48,24 +47,27 @@ class BandScores:
     """
 
     def __init__(self, student: GroupedBand, batch: BandBatch,
-                 teacher_logits: Optional[Tensor]) -> None:
+                 teacher: Optional[TeacherBand]) -> None:
         self.student = student
         self.batch = batch
+        # With the sign of what is added to the gradient.
         self._teacher: Optional[Tensor] = None
-        self._pulls: Dict[Groups, Tensor] = {}
+        if teacher is not None:
+            self._teacher = teacher.scale(-batch.teacher_weight)
         label_logit = student.logits.gather(
             1, batch.labels.unsqueeze(1)).squeeze(1)
-        self.is_highest = label_logit == 0
-        self.cross_entropy = self._score_labels(label_logit)
+        self.is_highest = label_logit == student.logits.amax(dim=1)
+        log_all = student.total(ALL).log()
+        self.cross_entropy = self._score_labels(label_logit, log_all)
         self.distillation = torch.zeros_like(self.cross_entropy)
-        if teacher_logits is not None:
-            self.distillation = self._score_teacher(teacher_logits)
+        if teacher is not None:
+            self.distillation = self._score_teacher(log_all)
 
-    def _score_labels(self, label_logit: Tensor) -> Tensor:
+    def _score_labels(self, label_logit: Tensor, log_all: Tensor) -> Tensor:
         """Sum of the cross entropy."""
         student, (labels, weight, _, num_old, objective) = (self.student,
                                                             self.batch)
-        self._pull(ALL, weight)
+        student.pull(ALL, weight)
         self._label_pull = -weight
         covering = objective.label_background
         if covering:
@@ -73,38 +75,29 @@ class BandScores:
             label_logit = torch.where(is_covered,
                                       student.total(covering).log(),
                                       label_logit)
-            covered_weight = weight * is_covered
-            self._pull(covering, -covered_weight)
-            self._label_pull = covered_weight - weight
-        loss = student.total(ALL).log().sub_(label_logit).mul_(weight)
-        return loss.sum()
+            student.pull(covering,
+                         self._label_pull.masked_fill(~is_covered, 0))
+            self._label_pull.masked_fill_(is_covered, 0)
+        return label_logit.sub_(log_all).mul_(weight).sum().neg()
 
-    def _score_teacher(self, logits: Tensor) -> Tensor:
+    def _score_teacher(self, log_all: Tensor) -> Tensor:
         """Sum of the distillation."""
         student, (_, _, weight, num_old, objective) = self.student, self.batch
-        prob = logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
-        prob.mul_((weight / prob.sum(dim=1)).unsqueeze(1))
-        background, self._teacher = prob[:, 0], prob[:, 1:]
-        self._pull(objective.support, torch.full_like(background, weight))
-        self._pull(objective.teacher_background, -background)
-        loss = student.total(objective.support).log().mul_(weight)
-        loss -= student.total(
-            objective.teacher_background).log().mul_(background)
-        likelihood = student.logits[:, 1:num_old].mul_(self._teacher)
-        return loss.sum() - likelihood.sum()
+        background = self._teacher[:, 0]
+        student.pull(objective.support, weight)
+        student.pull(objective.teacher_background, background)
+        log_support = log_all if objective.support == ALL else student.total(
+            objective.support).log()
+        loss = student.total(objective.teacher_background).log()
+        loss.mul_(background).add_(log_support, alpha=weight)
+        likelihood = student.logits[:, 1:num_old].mul_(self._teacher[:, 1:])
+        return loss.sum() + likelihood.sum()
 
     def gradient(self) -> Tensor:
         """The gradient of both sums for the band's logits, [rows, C, W]."""
-        gradient = self.student.scale(self._pulls)
-        if self._teacher is not None:
-            gradient[:, 1:self.batch.num_old].sub_(self._teacher)
+        gradient = self.student.gradient(self._teacher)
         return gradient.scatter_add_(1, self.batch.labels.unsqueeze(1),
                                      self._label_pull.unsqueeze(1))
-
-    def _pull(self, groups: Groups, value: Tensor) -> None:
-        groups = self.student.present(groups)
-        known = self._pulls.get(groups)
-        self._pulls[groups] = value if known is None else known + value
 
 
 def score_exactly(

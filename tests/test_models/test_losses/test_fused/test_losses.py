@@ -287,6 +287,20 @@ def test_extreme_logits(scale, dtype):
     assert_equal(result, value_and_grad(readable, *batch))
 
 
+@pytest.mark.parametrize('of_teacher', [False, True])
+def test_samples_that_contradict_each_other(of_teacher):
+    """All exponentials are nothing between them, beside their highest."""
+    logits, labels, teacher_logits = draw_batch(
+        *SHAPES[1], dtype=torch.float32)
+    changed = teacher_logits if of_teacher else logits
+    changed.fill_(-500)
+    changed[:, 0, ::2], changed[:, 1, 1::2] = 500, 500
+    batch = logits, labels, teacher_logits
+    result = value_and_grad(fused_unbiased_loss, *batch)
+    assert result[1].isfinite().all()
+    assert_equal(result, value_and_grad(readable, *batch))
+
+
 @pytest.mark.parametrize('offset', [-600., -60., 60., 600.])
 @pytest.mark.parametrize('shapes', [SHAPES[1], SHAPES[5]])
 @pytest.mark.parametrize('of_teacher', [False, True])
