@@ -27,7 +27,7 @@ OLD_CLASSES = (20, 50, 100, 300, 1000)
 PUBLISHED_CLASSES = (20, 50, 100)
 PIXELS = (128**2, 256**2, 512**2, 1024**2)
 STEPS = (2, 5, 10, 20, 50)
-IMAGES = (1000, 50000, 100000)
+IMAGES = (1000, 5000, 50000)
 BEYOND = 1000000
 # Milliseconds or MiB, below which growth drowns in what else there is.
 SMALLEST = 2.0

@@ -11,7 +11,7 @@ from typing import List, Tuple
 
 from common import (STOCK, build_parser, describe_machine, in_turns,
                     markdown_table, positive_int)
-from joint_vs_mmseg import to_stock
+from joint_vs_mmseg import stock_dataset, to_stock
 from mmengine.config import Config
 from mmengine.runner import Runner
 from sequence_table import Phases, median, summarize
@@ -22,6 +22,10 @@ from mmseg_incremental.engine.model_config import without_pretrained
 from mmseg_incremental.engine.profile import PROFILE_FILE, Profile
 from mmseg_incremental.engine.step_runner import release_workers
 
+# What a Runner for an evaluation does without.
+TRAINING_PARTS = ('train_cfg', 'train_dataloader', 'optim_wrapper',
+                  'param_scheduler')
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -31,11 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help='another folder of the data')
     parser.add_argument('--method', default='mib')
     parser.add_argument(
-        '--iters', type=positive_int, default=10, help='iterations a step')
+        '--iters', type=positive_int, default=6, help='iterations a step')
     parser.add_argument(
         '--images',
         type=positive_int,
-        default=60,
+        default=30,
         help='images of an evaluation')
     return parser.parse_args()
 
@@ -68,7 +72,7 @@ def read_config(args: argparse.Namespace, method: str,
 
 
 def stock_config(args: argparse.Namespace, root: str) -> Config:
-    """The same iterations in MMSegmentation alone, on all classes.
+    """The same iterations and images in MMSegmentation alone, on all classes.
 
     Optimizer and statistics of BatchNorm are those of a later step.
     """
@@ -80,10 +84,19 @@ def stock_config(args: argparse.Namespace, root: str) -> Config:
     if later.model.get('norm_eval'):
         # What a stock backbone knows of it, those of the head are trained.
         cfg.model.backbone.norm_eval = True
-    if not cfg.train_dataloader.get('num_workers'):
-        # torch refuses persistent workers where there are none.
-        cfg.train_dataloader.persistent_workers = False
-    return to_stock(cfg)
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        if not loader.get('num_workers'):
+            # torch refuses persistent workers where there are none.
+            loader.persistent_workers = False
+    stock = to_stock(cfg)
+    stock.test_dataloader = copy.deepcopy(cfg.test_dataloader)
+    stock.test_dataloader.dataset = stock_dataset(cfg.test_dataloader.dataset)
+    stock.test_cfg = dict(type='TestLoop')
+    # What a step has, and what is evaluated.
+    stock.default_hooks.checkpoint = dict(
+        type='CheckpointHook', by_epoch=False, interval=args.iters)
+    stock.test_evaluator = dict(type='IoUMetric')
+    return stock
 
 
 def run_step(cfg: Config, step: int) -> Phases:
@@ -108,7 +121,7 @@ def run_step(cfg: Config, step: int) -> Phases:
 
 
 def run_stock(cfg: Config, work_dir: str) -> Phases:
-    """Train MMSegmentation's model and divide its time in the same way.
+    """Train and test MMSegmentation's model, and divide the time likewise.
 
     Args:
         cfg (Config): What :func:`stock_config` returned, left unchanged.
@@ -119,18 +132,25 @@ def run_stock(cfg: Config, work_dir: str) -> Phases:
     """
     cfg = copy.deepcopy(cfg)
     cfg.work_dir = work_dir
-    # MMEngine keeps what it makes by these names.
-    cfg.experiment_name = work_dir.replace(osp.sep, '_')
-    cfg.visualizer.name = cfg.experiment_name
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
         dict(type='ProfileHook', name=work_dir)
     ]
+    test_cfg = copy.deepcopy(cfg)
+    for key in TRAINING_PARTS:
+        test_cfg.pop(key)
+    test_cfg.load_from = osp.join(work_dir, f'iter_{cfg.train_cfg.max_iters}'
+                                  '.pth')
     profile = Profile.get_instance(work_dir)
     profile.start()
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    release_workers(runner)
+    for mode, part in (('train', cfg), ('test', test_cfg)):
+        # MMEngine keeps what it makes by these names.
+        part.experiment_name = f'{work_dir}_{mode}'.replace(osp.sep, '_')
+        part.visualizer.name = part.experiment_name
+        runner = Runner.from_cfg(part)
+        getattr(runner, mode)()
+        release_workers(runner)
+        profile.stop('release' if mode == 'train' else 'evaluation: release')
     return profile.seconds
 
 

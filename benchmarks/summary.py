@@ -2,7 +2,7 @@
 import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from common import HALF, markdown_table
+from common import HALF, STOCK, markdown_table
 
 # First cells of a row.
 Row = Tuple[str, str]
@@ -77,7 +77,7 @@ DEMANDS = [
            ('mask of 512 x 512', 'table, mapping alone'), 'time',
            'published approach, mapping alone'),
     Demand('a step beside iterations and evaluation, s', 2.0, 'sequence',
-           ('rest of a step', 'mib'), 'time'),
+           ('rest of a step', 'mib'), 'time', None, STOCK),
     Demand('evaluation, time to its forward passes', 1.10, 'sequence',
            ('evaluation of an image', 'all'), 'to the first side', None,
            'inputs and waiting alone'),

@@ -1,10 +1,13 @@
 """Whether a run can be carried out, found out before anything is written."""
 import copy
-from typing import Any, Optional, Sequence, Tuple
+import logging
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmseg.registry import (DATASETS, HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS,
                             OPTIMIZERS, PARAM_SCHEDULERS)
@@ -101,7 +104,8 @@ def _check_optimization(step_cfg: Config, model: nn.Module,
     step_cfg = copy.deepcopy(step_cfg)
     key = 'optim_wrapper'
     try:
-        wrapper = build_optim_wrapper(model, step_cfg.optim_wrapper)
+        with _unlogged():
+            wrapper = build_optim_wrapper(model, step_cfg.optim_wrapper)
         check_optimizer(wrapper, [r['type'] for r in regularizers or []])
         key = 'param_scheduler'
         for scheduler in _as_list(step_cfg.get(key)):
@@ -115,6 +119,18 @@ def _check_optimization(step_cfg: Config, model: nn.Module,
         raise IncrementalConfigError(
             f'{key}={step_cfg.get(key)} cannot be built: '
             f'{type(error).__name__}: {error}; correct it.') from error
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Log warnings alone: the Runner says the rest again."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_registered(step_cfg: Config) -> None:

@@ -2,7 +2,7 @@
 import gc
 import os.path as osp
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional
 
 import torch
 from mmengine.config import Config
@@ -71,13 +71,14 @@ def evaluate_step(cfg: Config,
 
 
 class FormattedOnce(Config):
-    """A config whose text is formatted once, not once a reader.
+    """A config of which each part is formatted once.
 
-    A Runner wants it for its log, its work dir and its visualizer, and yapf
-    takes longer each time than all else that is built.
+    A Runner wants the text for its log, its work dir and its visualizer, and
+    yapf takes longer each time than all else that is built. Most parts are
+    those of the Runner before, of training or of the step before.
     """
 
-    _latest = ('', '')
+    _texts: Dict[str, str] = {}
 
     @classmethod
     def from_config(cls, cfg: Config) -> 'FormattedOnce':
@@ -96,11 +97,17 @@ class FormattedOnce(Config):
     @property
     def pretty_text(self) -> str:
         """str: The config as Python code."""
-        content = repr(self._cfg_dict)
-        if self._latest[0] != content:
-            # Past Config, which would take it for a key.
-            object.__setattr__(self, '_latest', (content, super().pretty_text))
-        return self._latest[1]
+        as_code = self._format_python_code
+        texts = {}
+        for key in sorted(self._cfg_dict, key=str):
+            part = {key: self._cfg_dict[key]}
+            content = f'{as_code} {part!r}'
+            known = FormattedOnce._texts.get(content)
+            texts[content] = known or Config(
+                part, format_python_code=as_code).pretty_text
+        # Those of this config alone, so that they do not pile up.
+        FormattedOnce._texts = texts
+        return ('' if as_code else '\n').join(texts.values())
 
 
 def _run(cfg: Config, mode: str) -> Any:

@@ -317,7 +317,8 @@ def test_sequence_is_put_together(monkeypatch, repository):
     }
     monkeypatch.setattr(sequence_table, 'count_evaluated', lambda args: 100)
     rows = sequence_table.summarize(args, [step] * 3, [{
-        'iterations': 2.0
+        'iterations': 2.0,
+        'building': 0.5
     }] * 3)
     assert [row[2:] for row in rows] == [
         ['200 ms', '1.00'],
@@ -326,13 +327,15 @@ def test_sequence_is_put_together(monkeypatch, repository):
         ['300.0 ms', '1.50'],
         # A metric of this package is not what MMSegmentation does.
         ['200.0 ms', '1.00'],
-        ['1.00 s', ''],
-        ['2.00 s', ''],
-        # Ten steps of 160 iterations: 640 s, and ten and two seconds more.
+        ['0.50 s', '1.00'],
+        ['0.75 s', '1.50'],
+        # Checks and the report.
+        ['2.25 s', ''],
+        # Ten steps of 160 iterations: 640 s, and 7.5 and 2.25 s more.
         ['320 s', '1.00'],
-        ['652 s', '2.04'],
+        ['650 s', '2.03'],
         # A hundred images at 0.3 s beside.
-        ['682 s', '2.13'],
+        ['680 s', '2.12'],
     ]
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
+from mmseg.registry import DATASETS, MODELS
 
 from mmseg_incremental.engine import build_step_cfg
 from mmseg_incremental.engine.run_check import (check_data, check_model,
@@ -95,6 +96,21 @@ def test_the_loss_of_step_0_alone(tiny_cfg, tmp_path):
 def test_training_that_does_not(tiny_cfg, tmp_path, options, message):
     with pytest.raises(IncrementalConfigError, match=message):
         check_model(tiny_cfg(tmp_path, **options), 0)
+
+
+def test_the_runner_alone_logs_the_optimizer(tiny_cfg, tmp_path, caplog):
+    cfg = tiny_cfg(tmp_path)
+    cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        check_model(cfg, 0)
+        assert 'paramwise' not in caplog.text
+        model = MODELS.build(build_step_cfg(cfg, 0).model)
+        build_optim_wrapper(model, cfg.optim_wrapper)
+        assert 'paramwise' in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 def test_optimizers_that_cannot_be_watched(tiny_cfg, tmp_path, monkeypatch):

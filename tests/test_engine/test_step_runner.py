@@ -50,6 +50,26 @@ def test_config_is_formatted_once(tiny_cfg, tmp_path, monkeypatch):
         once.pretty_text
 
 
+def test_parts_of_the_runner_before_are_formatted_once(tiny_cfg, tmp_path,
+                                                       monkeypatch):
+    cfg = tiny_cfg(tmp_path)
+    before = FormattedOnce.from_config(build_step_cfg(cfg, 1))
+    assert before.pretty_text
+    formatted, real = [], Config.pretty_text.fget
+
+    def spy(self):
+        formatted.extend(self.keys())
+        return real(self)
+
+    monkeypatch.setattr(Config, 'pretty_text', property(spy))
+    after = FormattedOnce.from_config(build_step_cfg(cfg, 2))
+    assert after.pretty_text == real(after)
+    assert {'work_dir', 'model'} <= {*formatted}
+    assert not {'optim_wrapper', 'train_cfg'} & {*formatted}
+    # What both have is kept, what the first alone has is not.
+    assert len(FormattedOnce._texts) == len(after._cfg_dict)
+
+
 def test_config_keeps_how_it_is_written():
     cfg = Config(dict(a=dict(b=[1, 2])), format_python_code=False)
     once = FormattedOnce.from_config(cfg)
