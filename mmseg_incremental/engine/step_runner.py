@@ -79,6 +79,7 @@ class FormattedOnce(Config):
     """
 
     _texts: Dict[str, str] = {}
+    _before: Dict[str, str] = {}
 
     @classmethod
     def from_config(cls, cfg: Config) -> 'FormattedOnce':
@@ -98,15 +99,17 @@ class FormattedOnce(Config):
     def pretty_text(self) -> str:
         """str: The config as Python code."""
         as_code = self._format_python_code
-        texts = {}
-        for key in sorted(self._cfg_dict, key=str):
-            part = {key: self._cfg_dict[key]}
+        texts, content_of = {}, self.to_dict()
+        for key in sorted(content_of, key=str):
+            part = {key: content_of[key]}
             content = f'{as_code} {part!r}'
             known = FormattedOnce._texts.get(content)
             texts[content] = known or Config(
                 part, format_python_code=as_code).pretty_text
-        # Those of this config alone, so that they do not pile up.
-        FormattedOnce._texts = texts
+        # An evaluation comes between two trainings; others do not pile up.
+        if texts != self._before:
+            FormattedOnce._texts = {**self._before, **texts}
+            FormattedOnce._before = texts
         return ('' if as_code else '\n').join(texts.values())
 
 

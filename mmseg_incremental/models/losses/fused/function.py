@@ -161,7 +161,8 @@ def _score_band(
     band_batch = batch.at(band)
     taught = None if teacher is None else TeacherBand(teacher.read(band))
     grouped = GroupedBand(student.read(band), grouping, space)
-    if has_vanished(grouped.totals) or taught and has_vanished(taught.total):
+    if has_vanished(grouped.totals) or (taught is not None
+                                        and has_vanished(taught.total)):
         return score_exactly(
             student.read(band), teacher and teacher.read(band), band_batch,
             needs_gradient)

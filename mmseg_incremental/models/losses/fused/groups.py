@@ -71,7 +71,8 @@ def has_vanished(totals: Tensor) -> bool:
     Returns:
         bool: Whether one is too small to be divided by.
     """
-    return bool(totals.min() < 64 * torch.finfo(totals.dtype).tiny)
+    # So far above what vanishes that weights divided by it are finite.
+    return bool(totals.min() < torch.finfo(totals.dtype).tiny**0.75)
 
 
 class TeacherBand:

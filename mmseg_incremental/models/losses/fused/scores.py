@@ -31,8 +31,8 @@ class BandScores:
     """Both losses of a band, and then their gradient.
 
     The losses are sums of logarithms of summed exponentials and of logits.
-    The gradient of the former is that of :class:`GroupedBand`; that of the
-    latter is subtracted.
+    The gradient of the former is that of :class:`GroupedBand`, to which that
+    of the latter is added.
 
     Args:
         student (GroupedBand): The student's band, used up.
@@ -50,7 +50,7 @@ class BandScores:
                  teacher: Optional[TeacherBand]) -> None:
         self.student = student
         self.batch = batch
-        # With the sign of what is added to the gradient.
+        # Negative, as what is added to the gradient.
         self._teacher: Optional[Tensor] = None
         if teacher is not None:
             self._teacher = teacher.scale(-batch.teacher_weight)
