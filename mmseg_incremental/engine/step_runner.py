@@ -105,12 +105,13 @@ class FormattedOnce(Config):
             content = f'{as_code} {part!r}'
             known = FormattedOnce._texts.get(content)
             texts[content] = known or Config(
-                part, format_python_code=as_code).pretty_text
+                part, format_python_code=as_code).pretty_text.rstrip('\n')
         # An evaluation comes between two trainings; others do not pile up.
         if texts != self._before:
             FormattedOnce._texts = {**self._before, **texts}
             FormattedOnce._before = texts
-        return ('' if as_code else '\n').join(texts.values())
+        # yapf ends a text with a line feed, MMEngine by itself does not.
+        return '\n'.join(texts.values()) + ('\n' if as_code else '')
 
 
 def _run(cfg: Config, mode: str) -> Any:
