@@ -8,8 +8,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import (Any, Callable, Dict, Iterable, Iterator, List, Sequence,
-                    Tuple)
+from typing import (Any, Callable, Dict, Iterable, Iterator, List, Optional,
+                    Sequence, Tuple)
 from unittest.mock import patch
 
 import mmcv
@@ -88,19 +88,24 @@ def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:
 
 
 def alternate(sides: Dict[str, Callable[[], Any]],
-              repeats: int) -> Dict[str, np.ndarray]:
+              repeats: int,
+              check: Optional[Callable] = None) -> Dict[str, np.ndarray]:
     """Time functions in turns.
 
     Args:
         sides (dict[str, Callable]): The functions by name.
         repeats (int): How often each is timed, after a call that is not.
+        check (Callable, optional): Takes what the untimed calls return, by
+            name, and raises if it is wrong. Defaults to None.
 
     Returns:
         dict[str, np.ndarray]: Milliseconds of every timed call.
     """
     times: Dict[str, List[float]] = {name: [] for name in sides}
-    for function in sides.values():
-        function()
+    results = {name: function() for name, function in sides.items()}
+    if check is not None:
+        check(results)
+    del results
     gc.collect()
     for _, name in in_turns(sides, repeats):
         _synchronize()

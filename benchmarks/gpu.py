@@ -44,8 +44,6 @@ SIDES = {
     **loss_sides.SIDES, 'fused losses, bands': bands,
     'fused cross entropy alone': plain
 }
-# Its floor is counted in bytes.
-del SIDES[loss_sides.FLOOR]
 
 
 def bandwidth() -> float:

@@ -118,9 +118,11 @@ SIDES: Dict[str, Callable[..., Tensor]] = {
     STOCK: stock,
     'published approach': published,
     'readable losses': readable,
-    'fused losses': fused,
-    FLOOR: floor
+    'fused losses': fused
 }
+
+# Where logits are as large as labels, and nothing is to be interpolated.
+FLOORS: Dict[str, Callable[..., Tensor]] = {FLOOR: floor}
 
 # The losses of other configs, from logits that are smaller than the labels.
 OTHERS: Dict[str, Callable[..., Tensor]] = {
@@ -129,7 +131,7 @@ OTHERS: Dict[str, Callable[..., Tensor]] = {
     'fused losses, classes weighted': fused_weighted,
     'fused losses, logits in bfloat16': fused_half
 }
-ALL = {**SIDES, **OTHERS}
+ALL = {**SIDES, **FLOORS, **OTHERS}
 # Sides of a group compute the same.
 EQUAL = (('published approach', 'readable losses', 'fused losses'),
          ('readable losses of LwF', 'fused losses of LwF'))

@@ -20,11 +20,12 @@ from mmseg.registry import DATASETS
 
 from mmseg_incremental.datasets.class_index import class_presence
 from mmseg_incremental.engine import build_step_cfg, load_config
+from mmseg_incremental.engine.step_runner import freed
 from mmseg_incremental.evaluation import IncrementalIoUMetric
 
 OLD_CLASSES = (20, 50, 100, 300, 1000)
-# The published approach takes seconds and gigabytes beyond.
-PUBLISHED_CLASSES = (20, 50, 100)
+# The published approach takes seconds beyond.
+PUBLISHED_CLASSES = (20, 50)
 PIXELS = (128**2, 256**2, 512**2, 1024**2)
 STEPS = (2, 5, 10, 20, 50)
 IMAGES = (1000, 5000, 50000)
@@ -158,7 +159,13 @@ def build_dataset(root: str) -> Callable[[], Any]:
             data_prefix=dict(img_path='img', seg_map_path='ann')),
         scenario=dict(task='1-1'),
         step=0)
-    return partial(DATASETS.build, cfg)
+
+    def run() -> None:
+        # As in a step, where MMEngine's search for garbage is short.
+        with freed():
+            DATASETS.build(cfg)
+
+    return run
 
 
 def build_configs(num_steps: int) -> Callable[[], List[Config]]:

@@ -35,11 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help='another folder of the data')
     parser.add_argument('--method', default='mib')
     parser.add_argument(
-        '--iters', type=positive_int, default=6, help='iterations a step')
+        '--iters', type=positive_int, default=4, help='iterations a step')
     parser.add_argument(
         '--images',
         type=positive_int,
-        default=30,
+        default=20,
         help='images of an evaluation')
     return parser.parse_args()
 

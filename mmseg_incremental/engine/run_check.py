@@ -123,7 +123,7 @@ def _check_optimization(step_cfg: Config, model: nn.Module,
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """Log warnings alone: the Runner says the rest again."""
+    """Log warnings alone: a Runner that trains says the rest."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(max(level, logging.WARNING))

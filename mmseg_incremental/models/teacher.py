@@ -58,7 +58,11 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
 
 def _fold(teacher: nn.Module, dtype: torch.dtype) -> Tuple[nn.Module, float]:
     """A folded copy in a precision, and what that changes of the logits."""
-    exact = copy.deepcopy(teacher).to('cpu', dtype)
+    exact = teacher
+    if any(tensor.is_floating_point() and tensor.dtype != dtype
+           or tensor.device.type != 'cpu'
+           for tensor in teacher.state_dict().values()):
+        exact = copy.deepcopy(teacher).to('cpu', dtype)
     folded = fuse_conv_bn(copy.deepcopy(exact))
     return folded, _largest_gap(exact, folded)
 

@@ -2,6 +2,7 @@
 import importlib
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,13 +37,14 @@ def test_losses(rows, monkeypatch, repository):
     table = rows('losses', CASES=[case, case._replace(stride=1, size=32)])
     sides = [
         'cross entropy alone', 'published approach', 'readable losses',
-        'fused losses', 'cross entropy, softmax of the teacher'
+        'fused losses'
     ]
     others = [
         'readable losses of LwF', 'fused losses of LwF',
         'fused losses, classes weighted', 'fused losses, logits in bfloat16'
     ]
-    assert [row[1] for row in table] == [*sides, *others, *sides]
+    floor = 'cross entropy, softmax of the teacher'
+    assert [row[1] for row in table] == [*sides, *others, *sides, floor]
     assert table[0][3] == '1.00'
     for _, _, time, ratio, quartiles, peak, _ in table:
         low, high = map(float, quartiles.split(' to '))
@@ -52,13 +54,19 @@ def test_losses(rows, monkeypatch, repository):
 
 def test_losses_that_differ_are_noticed(monkeypatch, repository):
     monkeypatch.syspath_prepend(repository / 'benchmarks')
-    losses = importlib.import_module('losses')
+    common, losses = (
+        importlib.import_module(name) for name in ('common', 'losses'))
     case = losses.Case(5, 3, 8, batch=1, size=16)
-    for equal in losses.EQUAL:
-        losses.check_equal([losses.build(name, case)() for name in equal])
-    different = [losses.build(equal[0], case)() for equal in losses.EQUAL]
+    results = {
+        name: losses.build(name, case)()
+        for name in sum(losses.EQUAL, ())
+    }
+    sides = {name: partial(results.get, name) for name in results}
+    common.alternate(sides, 1, losses.check_sides)
+    first, other = (equal[0] for equal in losses.EQUAL)
+    results[first] = results[other]
     with pytest.raises(AssertionError):
-        losses.check_equal(different)
+        common.alternate(sides, 1, losses.check_sides)
 
 
 @pytest.mark.parametrize('device, is_fast, has_half', [
@@ -410,7 +418,7 @@ def test_demands_are_of_rows_that_the_scripts_write(summary, monkeypatch,
     losses, iterations = (
         importlib.import_module(name) for name in ('losses', 'iterations'))
     sides = dict(
-        losses={*losses.SIDES},
+        losses={*losses.SIDES, *losses.FLOORS},
         iterations={*iterations.SIDES, *iterations.FLOORS})
     for demand in summary.DEMANDS:
         names = {demand.row[1], demand.published, demand.floor} - {None}

@@ -94,7 +94,7 @@ class TeacherBand:
         """Turn the exponentials into probabilities.
 
         Args:
-            weight (float): What they are multiplied by.
+            weight (float): What they are multiplied by, of either sign.
 
         Returns:
             Tensor: The product, [rows, O, W].
