@@ -176,9 +176,10 @@ def _score_band(
 def full_precision_of_products(device: str) -> Iterator[None]:
     """Interpolate as exactly as ``torch.nn.functional.interpolate``.
 
-    Sums over groups of classes are products too. Autocasting and what a user sets for the speed of products, by
-    ``torch.set_float32_matmul_precision`` or by ``fp32_precision`` of a
-    backend, would round the logits themselves.
+    Sums over groups of classes are products too. Autocasting and what a user
+    sets for the speed of products, by ``torch.set_float32_matmul_precision``
+    or by ``fp32_precision`` of a backend, would round logits and sums. The
+    latter two are of the whole process: other threads see them meanwhile.
 
     Args:
         device (str): Type of the device.
