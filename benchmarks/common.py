@@ -8,8 +8,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import (Any, Callable, Dict, Iterable, Iterator, List, Optional,
-                    Sequence, Tuple)
+from typing import (Any, Callable, Dict, Hashable, Iterable, Iterator, List,
+                    Optional, Sequence, Tuple, TypeVar)
 from unittest.mock import patch
 
 import mmcv
@@ -22,6 +22,8 @@ from mmengine.device import get_device
 import mmseg_incremental
 from mmseg_incremental.engine.device import device_name, processor_name
 
+# Of a side, for a table or for those who look it up.
+Name = TypeVar('Name', bound=Hashable)
 # Name of the side that all others are compared with.
 STOCK = 'MMSegmentation'
 # What is in the names of sides with such a teacher.
@@ -67,18 +69,19 @@ def build_parser(
     return parser
 
 
-def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:
+def in_turns(names: Iterable[Name],
+             repeats: int) -> Iterator[Tuple[int, Name]]:
     """The order in which sides are measured.
 
     It begins with another side each time, so that a machine that slows down
     favours none.
 
     Args:
-        names (Iterable[str]): Names of the sides.
+        names (Iterable): Names of the sides.
         repeats (int): How often each is measured.
 
     Yields:
-        tuple[int, str]: The turn, counted from 0, and the side.
+        tuple: The turn, counted from 0, and the side.
     """
     names = list(names)
     for repeat in range(repeats):
@@ -87,21 +90,21 @@ def in_turns(names: Iterable[str], repeats: int) -> Iterator[Tuple[int, str]]:
             yield repeat, name
 
 
-def alternate(sides: Dict[str, Callable[[], Any]],
+def alternate(sides: Dict[Name, Callable[[], Any]],
               repeats: int,
-              check: Optional[Callable] = None) -> Dict[str, np.ndarray]:
+              check: Optional[Callable] = None) -> Dict[Name, np.ndarray]:
     """Time functions in turns.
 
     Args:
-        sides (dict[str, Callable]): The functions by name.
+        sides (dict): The functions by name.
         repeats (int): How often each is timed, after a call that is not.
         check (Callable, optional): Takes what the untimed calls return, by
             name, and raises if it is wrong. Defaults to None.
 
     Returns:
-        dict[str, np.ndarray]: Milliseconds of every timed call.
+        dict: By name, milliseconds of every timed call.
     """
-    times: Dict[str, List[float]] = {name: [] for name in sides}
+    times: Dict[Name, List[float]] = {name: [] for name in sides}
     results = {name: function() for name, function in sides.items()}
     if check is not None:
         check(results)

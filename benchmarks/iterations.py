@@ -1,6 +1,6 @@
 """Time a training iteration with a teacher beside MMSegmentation's own."""
 import argparse
-from typing import Callable, Iterable, List, Tuple
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ MODELS_OF = {
 CLASSES = ((21, 16), (151, 101))
 LEFT_OUT = f'No {HALF}, for which PyTorch has no fast kernels here'
 SIZE = 256
+# Classes of student and teacher, and the name of a side.
+Run = Tuple[Tuple[int, int], str]
 
 FLOORS = {'networks alone': None, f'networks alone, {HALF}': torch.bfloat16}
 SIDES = {
@@ -77,38 +79,61 @@ def measured(sides: Iterable[str]) -> List[str]:
     return [side for side in sides if is_fast_in_half() or HALF not in side]
 
 
-def compare(name: str, classes: Tuple[int, int],
-            args: argparse.Namespace) -> List[List[str]]:
+def compare(name: str, args: argparse.Namespace) -> List[List[str]]:
     """Measure all sides with one model.
+
+    The floor is measured with few classes alone: it is below that of many.
 
     Args:
         name (str): Name of the model.
-        classes (tuple[int, int]): Classes of the student and of the teacher.
         args (argparse.Namespace): The command line.
 
     Returns:
         list[list[str]]: Rows of the table.
     """
-    sides = measured((STOCK, *SIDES, *FLOORS, *(COMPILED if args.compile else
-                                                ())))
-    times = alternate(
-        {side: build(name, classes, side, args.batch, SIZE)
-         for side in sides}, args.repeats)
     ours = measured((STOCK, *SIDES))
-    # Whatever is small: libraries that are loaded late are the same.
-    small = (next(iter(MODELS_OF)), CLASSES[0])
-    peaks = dict(
-        zip(
-            ours,
-            peak_memories(build, [((*small, side, 2, SIZE // 4),
-                                   (name, classes, side, args.batch, SIZE))
-                                  for side in ours])))
-    what = '{}, {} ({} old)'.format(name, *classes)
+    timed = measured((*ours, *(COMPILED if args.compile else ())))
+    floors = measured(FLOORS)
+    runs = [(classes, side) for classes in CLASSES for side in timed]
+    runs += [(CLASSES[0], floor) for floor in floors]
+    times = alternate(
+        {run: build(name, *run, args.batch, SIZE)
+         for run in runs}, args.repeats)
+    for classes in CLASSES[1:]:
+        times.update({
+            (classes, floor): times[CLASSES[0], floor]
+            for floor in floors
+        })
+    peaks = measure_peaks(name, ours, args.batch)
     return [[
-        what, side, f'{np.median(times[side]):.0f}',
-        *ratio_cells(times[side], times[STOCK]),
-        f'{peaks[side]:.0f}' if side in peaks else ''
-    ] for side in sides]
+        '{}, {} ({} old)'.format(name, *classes), side,
+        f'{np.median(times[classes, side]):.0f}',
+        *ratio_cells(times[classes, side], times[classes, STOCK]),
+        f'{peaks[classes, side]:.0f}' if side in ours else ''
+    ] for classes in CLASSES for side in (*timed, *floors)]
+
+
+def measure_peaks(name: str, sides: Sequence[str],
+                  num_images: int) -> Dict[Run, float]:
+    """Most memory of an iteration of each side.
+
+    Args:
+        name (str): Name of the model.
+        sides (Sequence[str]): Names of the sides.
+        num_images (int): Images of a batch.
+
+    Returns:
+        dict[tuple, float]: MiB by classes and side.
+    """
+    # Any model will do for the libraries that are loaded late.
+    small = (next(iter(MODELS_OF)), CLASSES[0])
+    runs = [(classes, side) for classes in CLASSES for side in sides]
+    return dict(
+        zip(
+            runs,
+            peak_memories(build, [((*small, side, 2, SIZE // 4),
+                                   (name, classes, side, num_images, SIZE))
+                                  for classes, side in runs])))
 
 
 def main() -> None:
@@ -124,10 +149,7 @@ def main() -> None:
     parser.add_argument(
         '--compile', action='store_true', help='time a compiled teacher too')
     args = parser.parse_args()
-    rows = [
-        row for name in args.models for classes in CLASSES
-        for row in compare(name, classes, args)
-    ]
+    rows = [row for name in args.models for row in compare(name, args)]
     print(
         markdown_table(('model, classes', 'side', 'ms', f'to {STOCK}',
                         'quartiles', 'peak MiB'), rows))
