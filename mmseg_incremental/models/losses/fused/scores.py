@@ -121,7 +121,12 @@ def score_exactly(
     labels = labels.unsqueeze(1)
     with torch.set_grad_enabled(needs_gradient):
         loss = unbiased_cross_entropy(
-            logits, labels, objective.num_covered(num_old), reduction='none')
+            logits,
+            labels,
+            objective.num_covered(num_old),
+            # The labels of a band are all channels.
+            ignore_index=-1,
+            reduction='none')
         cross_entropy = (loss * weight.unsqueeze(1)).sum()
         distillation = logits.new_zeros(())
         if teacher_logits is not None:

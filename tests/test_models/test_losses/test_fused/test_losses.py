@@ -287,6 +287,22 @@ def test_extreme_logits(scale, dtype):
     assert_equal(result, value_and_grad(readable, *batch))
 
 
+@pytest.mark.parametrize('scale', [1., 1e4])
+def test_channel_255(scale):
+    """It is no label to ignore where the configuration names another one."""
+    logits = draw((1, 300, 2, 2), scale).requires_grad_()
+    labels = torch.tensor([[[255, 299], [-1, 0]]])
+    teacher_logits = draw((1, 3, 2, 2), scale, seed=2)
+    loss, _ = fused_unbiased_loss(
+        logits, labels, teacher_logits, ignore_index=-1)
+    gradient, = torch.autograd.grad(loss, logits)
+    expected = unbiased_cross_entropy(logits, labels, 3, ignore_index=-1)
+    wanted, = torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, wanted)
+    assert gradient[0, 255, 0, 0] != 0
+
+
 @pytest.mark.parametrize('of_teacher', [False, True])
 def test_samples_that_contradict_each_other(of_teacher):
     """All exponentials are nothing between them, beside their highest."""
