@@ -2,8 +2,8 @@
 import os
 import sys
 from functools import partial
-from multiprocessing import current_process
-from typing import List, Optional, Sequence, Union
+from multiprocessing import Pool, current_process
+from typing import Callable, List, Optional, Sequence, Union
 
 import mmcv
 import numpy as np
@@ -16,6 +16,8 @@ from .index_cache import NUM_IDS, IndexCache
 
 # below this a pool takes longer to start than the scan takes
 MIN_PARALLEL = 200
+# so few that no process is left with much when the others are done
+CHUNK_SIZE = 32
 
 
 def class_presence(mask_paths: Sequence[str],
@@ -91,11 +93,7 @@ def _scan(paths: List[str], nproc: Optional[int],
     parallel = nproc > 1 and not current_process().daemon
     scan = partial(_scan_mask, backend_args=backend_args)
     if parallel and len(paths) >= MIN_PARALLEL:
-        with open(os.devnull, 'w') as nowhere:
-            # in a log file every update of the bar would be a line
-            file = sys.stderr if sys.stderr.isatty() else nowhere
-            results = track_parallel_progress(
-                scan, paths, nproc, chunksize=128, file=file)
+        results = _scan_in_pool(scan, paths, nproc)
     else:
         results = [scan(path) for path in paths]
     unread = [i for i, result in enumerate(results) if isinstance(result, str)]
@@ -105,6 +103,17 @@ def _scan(paths: List[str], nproc: Optional[int],
             f'is {paths[unread[0]]!r} ({results[unread[0]]}): replace them by '
             'images with one class id from 0 to 255 a pixel.')
     return np.frombuffer(b''.join(results), np.uint8).reshape(len(paths), -1)
+
+
+def _scan_in_pool(scan: Callable[[str], Union[bytes, str]], paths: List[str],
+                  nproc: int) -> List[Union[bytes, str]]:
+    """What a scan gives of every mask, in their order."""
+    if sys.stderr.isatty():
+        return track_parallel_progress(
+            scan, paths, nproc, chunksize=CHUNK_SIZE, file=sys.stderr)
+    # In a log file every update of the bar would be a line.
+    with Pool(nproc) as pool:
+        return pool.map(scan, paths, chunksize=CHUNK_SIZE)
 
 
 def _scan_mask(path: str, backend_args: Optional[dict]) -> Union[bytes, str]:

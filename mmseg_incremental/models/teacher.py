@@ -2,6 +2,7 @@
 import copy
 import logging
 from contextlib import nullcontext
+from itertools import chain
 from typing import AbstractSet, ContextManager, List, Optional, Tuple, Union
 
 import torch
@@ -59,12 +60,17 @@ def fold_batch_norm(teacher: nn.Module) -> nn.Module:
 def _fold(teacher: nn.Module, dtype: torch.dtype) -> Tuple[nn.Module, float]:
     """A folded copy in a precision, and what that changes of the logits."""
     exact = teacher
-    if any(tensor.is_floating_point() and tensor.dtype != dtype
-           or tensor.device.type != 'cpu'
-           for tensor in teacher.state_dict().values()):
+    if not _is_on_cpu(teacher, dtype):
         exact = copy.deepcopy(teacher).to('cpu', dtype)
     folded = fuse_conv_bn(copy.deepcopy(exact))
     return folded, _largest_gap(exact, folded)
+
+
+def _is_on_cpu(teacher: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether all of a network is there and in a precision already."""
+    return all(tensor.device.type == 'cpu' and (
+        tensor.dtype == dtype or not tensor.is_floating_point())
+               for tensor in chain(teacher.parameters(), teacher.buffers()))
 
 
 def _largest_gap(teacher: nn.Module, folded: nn.Module) -> float:

@@ -1,4 +1,5 @@
 import runpy
+import sys
 from pathlib import Path
 
 import mmcv
@@ -52,11 +53,11 @@ def test_no_masks():
 def test_pool_only_where_it_pays(masks, monkeypatch):
     calls = []
 
-    def track(func, tasks, nproc, **kwargs):
+    def scan_in_pool(scan, paths, nproc):
         calls.append(nproc)
-        return [func(task) for task in tasks]
+        return [scan(path) for path in paths]
 
-    monkeypatch.setattr(class_index, 'track_parallel_progress', track)
+    monkeypatch.setattr(class_index, '_scan_in_pool', scan_in_pool)
     class_presence(masks[0], nproc=3)
     assert calls == []
     monkeypatch.setattr(class_index, 'MIN_PARALLEL', 7)
@@ -66,6 +67,17 @@ def test_pool_only_where_it_pays(masks, monkeypatch):
     monkeypatch.setattr(class_index.current_process(), 'daemon', True)
     class_presence(masks[0][1:], nproc=3)
     assert calls == [3]
+
+
+@pytest.mark.parametrize('is_terminal', [False, True])
+def test_progress_bar_in_a_terminal_alone(is_terminal, masks, monkeypatch,
+                                          capsys):
+    monkeypatch.setattr(class_index, 'MIN_PARALLEL', 1)
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: is_terminal)
+    paths, arrays = masks
+    presence = class_presence(paths, nproc=2)
+    np.testing.assert_array_equal(presence, expected_presence(arrays))
+    assert ('8/8' in capsys.readouterr().err) == is_terminal
 
 
 @pytest.mark.parametrize('min_parallel', [1, 200])
