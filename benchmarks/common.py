@@ -73,8 +73,9 @@ def in_turns(names: Iterable[Name],
              repeats: int) -> Iterator[Tuple[int, Name]]:
     """The order in which sides are measured.
 
-    It begins with another side each time, so that a machine that slows down
-    favours none.
+    Each turn has an order of its own, drawn at random but the same in every
+    run: what another side leaves behind in the caches, or a machine that
+    slows down, favours none.
 
     Args:
         names (Iterable): Names of the sides.
@@ -85,9 +86,8 @@ def in_turns(names: Iterable[Name],
     """
     names = list(names)
     for repeat in range(repeats):
-        first = repeat % len(names)
-        for name in names[first:] + names[:first]:
-            yield repeat, name
+        for index in np.random.default_rng(repeat).permutation(len(names)):
+            yield repeat, names[index]
 
 
 def alternate(sides: Dict[Name, Callable[[], Any]],

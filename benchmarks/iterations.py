@@ -26,7 +26,10 @@ SIZE = 256
 # Classes of student and teacher, and the name of a side.
 Run = Tuple[Tuple[int, int], str]
 
-FLOORS = {'networks alone': None, f'networks alone, {HALF}': torch.bfloat16}
+REFERENCES = {
+    'networks alone': None,
+    f'networks alone, {HALF}': torch.bfloat16
+}
 SIDES = {
     'MiB': Side(),
     f'MiB, {HALF}': Side(dtype=torch.bfloat16),
@@ -38,7 +41,7 @@ COMPILED = {'MiB, teacher compiled': Side(compiled=True)}
 
 def build(name: str, classes: Tuple[int, int], side: str, num_images: int,
           size: int) -> Callable[[], None]:
-    """A function that makes an iteration of a side, or a floor of it.
+    """A function that makes an iteration of a side or reference.
 
     Args:
         name (str): Name of the model.
@@ -63,10 +66,10 @@ def build(name: str, classes: Tuple[int, int], side: str, num_images: int,
         return iteration(
             build_student(cfg, num_classes, num_old, sides[side]), batch)
     teacher = build_teacher(cfg, num_old, True)
-    cast_weights(teacher, FLOORS[side])
+    cast_weights(teacher, REFERENCES[side])
     return networks_alone(
         build_model(cfg, num_classes, loss, type='EncoderDecoder'), teacher,
-        batch, FLOORS[side])
+        batch, REFERENCES[side])
 
 
 def is_fast_in_half() -> bool:
@@ -82,7 +85,8 @@ def measured(sides: Iterable[str]) -> List[str]:
 def compare(name: str, args: argparse.Namespace) -> List[List[str]]:
     """Measure all sides with one model.
 
-    The floor is measured with few classes alone: it is below that of many.
+    The reference is measured with few classes alone: it takes less than that
+    of many.
 
     Args:
         name (str): Name of the model.
@@ -93,16 +97,16 @@ def compare(name: str, args: argparse.Namespace) -> List[List[str]]:
     """
     ours = measured((STOCK, *SIDES))
     timed = measured((*ours, *(COMPILED if args.compile else ())))
-    floors = measured(FLOORS)
+    references = measured(REFERENCES)
     runs = [(classes, side) for classes in CLASSES for side in timed]
-    runs += [(CLASSES[0], floor) for floor in floors]
+    runs += [(CLASSES[0], reference) for reference in references]
     times = alternate(
         {run: build(name, *run, args.batch, SIZE)
          for run in runs}, args.repeats)
     for classes in CLASSES[1:]:
         times.update({
-            (classes, floor): times[CLASSES[0], floor]
-            for floor in floors
+            (classes, reference): times[CLASSES[0], reference]
+            for reference in references
         })
     peaks = measure_peaks(name, ours, args.batch)
     return [[
@@ -110,7 +114,7 @@ def compare(name: str, args: argparse.Namespace) -> List[List[str]]:
         f'{np.median(times[classes, side]):.0f}',
         *ratio_cells(times[classes, side], times[classes, STOCK]),
         f'{peaks[classes, side]:.0f}' if side in ours else ''
-    ] for classes in CLASSES for side in (*timed, *floors)]
+    ] for classes in CLASSES for side in (*timed, *references)]
 
 
 def measure_peaks(name: str, sides: Sequence[str],

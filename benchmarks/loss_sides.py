@@ -12,7 +12,7 @@ from mmseg_incremental.models.losses import (distillation, fused_unbiased_loss,
 from mmseg_incremental.models.losses.fused import build_objective, fused_losses
 
 STOCK = 'cross entropy alone'
-FLOOR = 'cross entropy, softmax of the teacher'
+REFERENCE = 'cross entropy, softmax of the teacher'
 WEIGHT = 10.0
 
 
@@ -65,7 +65,8 @@ def published(logits: Tensor, labels: Tensor,
     return entropy - WEIGHT * (likelihood / num_old).mean()
 
 
-def floor(logits: Tensor, labels: Tensor, teacher_logits: Tensor) -> Tensor:
+def reference(logits: Tensor, labels: Tensor,
+              teacher_logits: Tensor) -> Tensor:
     """What losses with a teacher have to do, by PyTorch's operators."""
     upsample(teacher_logits, labels).softmax(dim=1)
     return stock(logits, labels, teacher_logits)
@@ -122,7 +123,7 @@ SIDES: Dict[str, Callable[..., Tensor]] = {
 }
 
 # Where logits are as large as labels, and nothing is to be interpolated.
-FLOORS: Dict[str, Callable[..., Tensor]] = {FLOOR: floor}
+REFERENCES: Dict[str, Callable[..., Tensor]] = {REFERENCE: reference}
 
 # The losses of other configs, from logits that are smaller than the labels.
 OTHERS: Dict[str, Callable[..., Tensor]] = {
@@ -131,7 +132,7 @@ OTHERS: Dict[str, Callable[..., Tensor]] = {
     'fused losses, classes weighted': fused_weighted,
     'fused losses, logits in bfloat16': fused_half
 }
-ALL = {**SIDES, **FLOORS, **OTHERS}
+ALL = {**SIDES, **REFERENCES, **OTHERS}
 # Sides of a group compute the same.
 EQUAL = (('published approach', 'readable losses', 'fused losses'),
          ('readable losses of LwF', 'fused losses of LwF'))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from common import (alternate, build_parser, describe_machine, markdown_table,
                     peak_memories, ratio_cells)
-from loss_sides import ALL, EQUAL, FLOORS, OTHERS, SIDES, STOCK
+from loss_sides import ALL, EQUAL, OTHERS, REFERENCES, SIDES, STOCK
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -91,7 +91,7 @@ def compare(case: Case, repeats: int) -> List[List[str]]:
     Returns:
         list[list[str]]: Rows of the table.
     """
-    names = [*SIDES, *(OTHERS if case.stride > 1 else FLOORS)]
+    names = [*SIDES, *(OTHERS if case.stride > 1 else REFERENCES)]
     sides = {name: build(name, case) for name in names}
     times = alternate(sides, repeats, check_sides)
     small = case._replace(batch=1, size=32)

@@ -43,8 +43,8 @@ def test_losses(rows, monkeypatch, repository):
         'readable losses of LwF', 'fused losses of LwF',
         'fused losses, classes weighted', 'fused losses, logits in bfloat16'
     ]
-    floor = 'cross entropy, softmax of the teacher'
-    assert [row[1] for row in table] == [*sides, *others, *sides, floor]
+    reference = 'cross entropy, softmax of the teacher'
+    assert [row[1] for row in table] == [*sides, *others, *sides, reference]
     assert table[0][3] == '1.00'
     for _, _, time, ratio, quartiles, peak, _ in table:
         low, high = map(float, quartiles.split(' to '))
@@ -108,7 +108,7 @@ def test_iterations(has_half, rows):
                                   for side in sides]
     few, many = table[:len(sides)], table[len(sides):]
     assert few[0][3:] == many[0][3:] == ['1.00', '1.00 to 1.00', '1']
-    # The floor is measured once.
+    # The reference is measured once.
     assert few[sides.index('networks alone')][2] == many[sides.index(
         'networks alone')][2]
 
@@ -421,19 +421,19 @@ def test_demands_are_of_rows_that_the_scripts_write(summary, monkeypatch,
     losses, iterations = (
         importlib.import_module(name) for name in ('losses', 'iterations'))
     sides = dict(
-        losses={*losses.SIDES, *losses.FLOORS},
-        iterations={*iterations.SIDES, *iterations.FLOORS})
+        losses={*losses.SIDES, *losses.REFERENCES},
+        iterations={*iterations.SIDES, *iterations.REFERENCES})
     for demand in summary.DEMANDS:
-        names = {demand.row[1], demand.published, demand.floor} - {None}
+        names = {demand.row[1], demand.published, demand.reference} - {None}
         assert names <= sides.get(demand.table, names), demand.what
     text = (repository / 'benchmarks/README.md').read_text()
     tables = summary.read_tables(text)
-    # What is published has all numbers, and those for the floors there are.
+    # What is published has all numbers, and those of references there are.
     for demand in summary.DEMANDS:
         row = summary.judge(demand, tables)
         is_left_out = (
             summary.HALF in demand.what and iterations.LEFT_OUT in text)
         assert (row[2] == '-') == is_left_out, demand.what
-        assert (row[4] == '-') == (demand.floor is None
+        assert (row[4] == '-') == (demand.reference is None
                                    or is_left_out), demand.what
     assert summary.summarize(text).strip() in text
