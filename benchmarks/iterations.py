@@ -96,25 +96,25 @@ def compare(name: str, args: argparse.Namespace) -> List[List[str]]:
         list[list[str]]: Rows of the table.
     """
     ours = measured((STOCK, *SIDES))
-    timed = measured((*ours, *(COMPILED if args.compile else ())))
+    timed = [*ours, *(COMPILED if args.compile else ())]
     references = measured(REFERENCES)
     runs = [(classes, side) for classes in CLASSES for side in timed]
     runs += [(CLASSES[0], reference) for reference in references]
     times = alternate(
         {run: build(name, *run, args.batch, SIZE)
          for run in runs}, args.repeats)
-    for classes in CLASSES[1:]:
-        times.update({
-            (classes, reference): times[CLASSES[0], reference]
-            for reference in references
-        })
     peaks = measure_peaks(name, ours, args.batch)
-    return [[
-        '{}, {} ({} old)'.format(name, *classes), side,
-        f'{np.median(times[classes, side]):.0f}',
-        *ratio_cells(times[classes, side], times[classes, STOCK]),
-        f'{peaks[classes, side]:.0f}' if side in ours else ''
-    ] for classes in CLASSES for side in (*timed, *references)]
+    rows = []
+    for classes in CLASSES:
+        for side in (*timed, *references):
+            taken = times[CLASSES[0] if side in references else classes, side]
+            rows.append([
+                '{}, {} ({} old)'.format(name, *classes), side,
+                f'{np.median(taken):.0f}',
+                *ratio_cells(taken, times[classes, STOCK]),
+                f'{peaks[classes, side]:.0f}' if side in ours else ''
+            ])
+    return rows
 
 
 def measure_peaks(name: str, sides: Sequence[str],

@@ -111,7 +111,8 @@ def _scan_in_pool(scan: Callable[[str], Union[bytes, str]], paths: List[str],
     if sys.stderr.isatty():
         return track_parallel_progress(
             scan, paths, nproc, chunksize=CHUNK_SIZE, file=sys.stderr)
-    # In a log file every update of the bar would be a line.
+    # In a log file every update of the bar would be a line; those that nobody
+    # sees take time from the scan.
     with Pool(nproc) as pool:
         return pool.map(scan, paths, chunksize=CHUNK_SIZE)
 

@@ -105,13 +105,15 @@ class FormattedOnce(Config):
             content = f'{as_code} {part!r}'
             known = FormattedOnce._texts.get(content)
             texts[content] = known or Config(
-                part, format_python_code=as_code).pretty_text.rstrip('\n')
+                part, format_python_code=as_code).pretty_text
         # An evaluation comes between two trainings; others do not pile up.
         if texts != self._before:
             FormattedOnce._texts = {**self._before, **texts}
             FormattedOnce._before = texts
         # yapf ends a text with a line feed, MMEngine by itself does not.
-        return '\n'.join(texts.values()) + ('\n' if as_code else '')
+        written = texts.values()
+        end = '\n' if any(text.endswith('\n') for text in written) else ''
+        return '\n'.join(text.rstrip('\n') for text in written) + end
 
 
 def _run(cfg: Config, mode: str) -> Any:

@@ -48,7 +48,7 @@ def nothing_formatted(monkeypatch):
 def test_config_is_formatted_once(tiny_cfg, tmp_path, monkeypatch):
     cfg = build_step_cfg(tiny_cfg(tmp_path), 1)
     once = FormattedOnce.from_config(cfg)
-    assert once.pretty_text.rstrip() == cfg.pretty_text.rstrip()
+    assert once.pretty_text == cfg.pretty_text
 
     monkeypatch.setattr(Config, 'pretty_text', property(lambda self: 1 / 0))
     assert copy.deepcopy(once).pretty_text == once.pretty_text
@@ -73,7 +73,7 @@ def test_parts_of_the_runner_before_are_formatted_once(tiny_cfg, tmp_path,
 
     monkeypatch.setattr(Config, 'pretty_text', property(spy))
     after = FormattedOnce.from_config(build_step_cfg(cfg, 2))
-    assert after.pretty_text.rstrip() == real(after).rstrip()
+    assert after.pretty_text == real(after)
     assert {'work_dir', 'model'} <= {*formatted}
     assert not {'optim_wrapper', 'train_cfg'} & {*formatted}
     assert len(FormattedOnce._texts) < 2 * len(after._cfg_dict)
@@ -82,7 +82,7 @@ def test_parts_of_the_runner_before_are_formatted_once(tiny_cfg, tmp_path,
 def test_config_keeps_how_it_is_written():
     cfg = Config(dict(a=dict(b=[1, 2])), format_python_code=False)
     once = FormattedOnce.from_config(cfg)
-    assert once.pretty_text.rstrip() == cfg.pretty_text.rstrip()
+    assert once.pretty_text == cfg.pretty_text
     assert once.a.b == [1, 2] and 'latest' not in once
 
 
