@@ -20,7 +20,7 @@ from mmseg.registry import DATASETS
 
 from mmseg_incremental.datasets.class_index import class_presence
 from mmseg_incremental.engine import build_step_cfg, load_config
-from mmseg_incremental.engine.step_runner import freed
+from mmseg_incremental.engine.memory import freed
 from mmseg_incremental.evaluation import IncrementalIoUMetric
 
 OLD_CLASSES = (20, 50, 100, 300, 1000)

@@ -1,13 +1,12 @@
 """Where the time of a sequence of steps goes, beside plain iterations."""
 import argparse
 import copy
-import json
-import os
 import os.path as osp
 import sys
 import tempfile
 from contextlib import redirect_stdout
-from typing import List, Tuple
+from typing import Any, List, Tuple
+from unittest.mock import patch
 
 from common import (STOCK, build_parser, describe_machine, in_turns,
                     markdown_table, positive_int)
@@ -17,10 +16,12 @@ from mmengine.runner import Runner
 from sequence_table import Phases, median, summarize
 
 from mmseg_incremental.engine import build_step_cfg, load_config, run_steps
+from mmseg_incremental.engine import steps as all_steps
+from mmseg_incremental.engine import train_step
 from mmseg_incremental.engine.cli import exit_on_bad_input
 from mmseg_incremental.engine.model_config import without_pretrained
-from mmseg_incremental.engine.profile import PROFILE_FILE, Profile
-from mmseg_incremental.engine.step_runner import release_workers
+from mmseg_incremental.engine.profile import Profile
+from mmseg_incremental.engine.runner import release_workers
 
 # What a Runner for an evaluation does without.
 TRAINING_PARTS = ('train_cfg', 'train_dataloader', 'optim_wrapper',
@@ -35,13 +36,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data-root', help='another folder of the data')
     parser.add_argument('--method', default='mib')
     parser.add_argument(
-        '--iters', type=positive_int, default=4, help='iterations a step')
+        '--iters',
+        type=positive_int,
+        default=4,
+        help='iterations a step, 2 or more')
     parser.add_argument(
         '--images',
         type=positive_int,
         default=20,
         help='images of an evaluation')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.iters < 2:
+        parser.error('--iters 1 leaves no iteration beside the first one of a '
+                     'step; 2 is the least')
+    return args
 
 
 def read_config(args: argparse.Namespace, method: str,
@@ -99,27 +107,6 @@ def stock_config(args: argparse.Namespace, root: str) -> Config:
     return stock
 
 
-def run_step(cfg: Config, step: int) -> Phases:
-    """Run one step and read its profile.
-
-    Args:
-        cfg (Config): Config of the run.
-        step (int): The step.
-
-    Returns:
-        dict[str, float]: Seconds of every phase.
-    """
-    path = osp.join(cfg.work_dir, PROFILE_FILE)
-    if osp.isfile(path):
-        # The figures of a run add up over its steps.
-        os.remove(path)
-    with redirect_stdout(sys.stderr):
-        run_steps(copy.deepcopy(cfg), steps=[step])
-    with open(path, encoding='utf-8') as file:
-        phases = json.load(file)['phases']
-    return {name: phase['seconds'] for name, phase in phases.items()}
-
-
 def run_stock(cfg: Config, work_dir: str) -> Phases:
     """Train and test MMSegmentation's model, and divide the time likewise.
 
@@ -155,27 +142,47 @@ def run_stock(cfg: Config, work_dir: str) -> Phases:
 
 
 def run_sequence(args: argparse.Namespace,
-                 root: str) -> Tuple[List[Phases], List[Phases]]:
-    """Run steps and blocks of plain MMSegmentation in turns.
+                 root: str) -> Tuple[List[Phases], List[Phases], Phases]:
+    """Run the steps of one run and blocks of plain MMSegmentation in turns.
 
     Args:
         args (argparse.Namespace): The command line.
         root (str): A folder for work dirs.
 
     Returns:
-        tuple[list[dict], list[dict]]: Phases of every later step, and of the
-        block of MMSegmentation beside it.
+        tuple[list[dict], list[dict], dict]: Phases of every later step, of
+        the block of MMSegmentation beside it, and those that the run has
+        once.
     """
     cfg = read_config(args, args.method, osp.join(root, 'steps'))
     stock = stock_config(args, root)
-    run_step(cfg, 0)
-    steps, plain = [], []
-    for turn, side in in_turns((args.method, STOCK), args.repeats):
-        if side == STOCK:
+    profile = Profile.get_instance(cfg.work_dir)
+    turns = in_turns((args.method, STOCK), args.repeats)
+    parts, plain = [], []
+
+    def run_plain() -> None:
+        """Run the blocks that come before the next step."""
+        for turn, side in turns:
+            if side != STOCK:
+                break
             plain.append(run_stock(stock, osp.join(root, f'plain_{turn}')))
-        else:
-            steps.append(run_step(cfg, turn + 1))
-    return steps, plain
+
+    def train_next(cfg: Config, step: int, *args: Any) -> None:
+        """Train a step, the clock of the run at zero."""
+        parts.append(profile.seconds)
+        if step > 0:
+            run_plain()
+        profile.start()
+        train_step(cfg, step, *args)
+
+    with patch.object(all_steps, 'train_step', train_next), \
+            redirect_stdout(sys.stderr):
+        run_steps(cfg, steps=range(args.repeats + 1))
+    parts.append(profile.seconds)
+    with redirect_stdout(sys.stderr):
+        run_plain()
+    checks, _, *steps = parts
+    return steps, plain, dict(checks, report=steps[-1].pop('report'))
 
 
 @exit_on_bad_input
@@ -183,10 +190,10 @@ def main() -> None:
     """Run the benchmark and print tables for benchmarks/README.md."""
     args = parse_args()
     with tempfile.TemporaryDirectory() as root:
-        steps, plain = run_sequence(args, root)
+        steps, plain, once = run_sequence(args, root)
     print(
         markdown_table(('work', 'side', 'time', 'to the first side'),
-                       summarize(args, steps, plain)))
+                       summarize(args, steps, plain, sum(once.values()))))
     print()
     print(
         markdown_table(

@@ -11,9 +11,8 @@ from mmseg_incremental.engine import (build_scenario, build_step_cfg,
                                       load_config)
 from mmseg_incremental.engine.run_check import count_step_images
 
-# What a run does once, whatever the number of its steps.
-ONCE = ('checks', 'report')
 TRAINING = ('iterations', 'waiting for data')
+FIRST = 'first iteration'
 FORWARD = 'evaluation: forward'
 # Of MMSegmentation and the machine; the rest is counting.
 STOCK_IMAGES = (FORWARD, 'evaluation: inputs', 'evaluation: waiting for data')
@@ -29,53 +28,66 @@ def median(steps: List[Phases], *names: str) -> float:
 
 
 def summarize(args: argparse.Namespace, steps: List[Phases],
-              plain: List[Phases]) -> List[List[str]]:
+              plain: List[Phases], once: float) -> List[List[str]]:
     """Put the phases together.
 
     Args:
         args (argparse.Namespace): The command line.
         steps (list[dict]): Phases of every step.
         plain (list[dict]): Those of MMSegmentation.
+        once (float): Seconds that a run takes once.
 
     Returns:
         list[list[str]]: Rows of the table: work, time, ratio.
     """
-    iteration = 1000 * median(steps, *TRAINING) / args.iters
-    stock = 1000 * median(plain, *TRAINING) / args.iters
-    image = 1000 * median(steps, *IMAGES) / args.images
-    forward = 1000 * median(steps, FORWARD) / args.images
-    stock_image = 1000 * median(steps, *STOCK_IMAGES) / args.images
+    iteration, stock = (
+        median(each, *TRAINING) / (args.iters - 1) for each in (steps, plain))
+    first, stock_first = (median(each, FIRST) - usual
+                          for each, usual in ((steps, iteration), (plain,
+                                                                   stock)))
+    image, forward, stock_image = (1000 * median(steps, *phases) / args.images
+                                   for phases in (IMAGES, (FORWARD, ),
+                                                  STOCK_IMAGES))
     rest, stock_rest = (
         median(
             each,
             *(name for name in each[0]
-              if name not in {*TRAINING, *ONCE, *IMAGES}))
+              if name not in {*TRAINING, FIRST, *IMAGES}))
         for each in (steps, plain))
-    once = median(steps, *ONCE)
+    what = 'evaluation of an image'
     return [
-        ['iteration', STOCK, f'{stock:.0f} ms', '1.00'],
+        *compared('iteration', args.method, 1000 * iteration, 1000 * stock,
+                  '{:.0f} ms'),
+        *compared('first iteration, beyond the others', args.method, first,
+                  stock_first, '{:.2f} s'),
+        [what, 'forward', f'{forward:.1f} ms', '1.00'],
+        [what, 'all', f'{image:.1f} ms', f'{image / forward:.2f}'],
         [
-            'iteration', args.method, f'{iteration:.0f} ms',
-            f'{iteration / stock:.2f}'
+            what, 'inputs and waiting alone', f'{stock_image:.1f} ms',
+            f'{stock_image / forward:.2f}'
         ],
-        ['evaluation of an image', 'forward', f'{forward:.1f} ms', '1.00'],
-        [
-            'evaluation of an image', 'all', f'{image:.1f} ms',
-            f'{image / forward:.2f}'
-        ],
-        [
-            'evaluation of an image', 'inputs and waiting alone',
-            f'{stock_image:.1f} ms', f'{stock_image / forward:.2f}'
-        ],
-        ['rest of a step', STOCK, f'{stock_rest:.2f} s', '1.00'],
-        [
-            'rest of a step', args.method, f'{rest:.2f} s',
-            f'{rest / stock_rest:.2f}'
-        ],
+        *compared('rest of a step', args.method, rest, stock_rest, '{:.2f} s'),
         ['once a run', args.method, f'{once:.2f} s', ''],
-        *whole_run(args, iteration / 1000, stock / 1000, rest, once,
-                   image / 1000),
+        *whole_run(args, iteration, stock, rest + first, once, image / 1000),
     ]
+
+
+def compared(work: str, side: str, ours: float, theirs: float,
+             unit: str) -> List[List[str]]:
+    """Rows of what both sides do.
+
+    Args:
+        work (str): What they do.
+        side (str): Name of this side.
+        ours (float): Its time.
+        theirs (float): That of MMSegmentation.
+        unit (str): How to write a time.
+
+    Returns:
+        list[list[str]]: Rows of the table.
+    """
+    return [[work, STOCK, unit.format(theirs), '1.00'],
+            [work, side, unit.format(ours), f'{ours / theirs:.2f}']]
 
 
 def whole_run(args: argparse.Namespace, iteration: float, stock: float,
@@ -86,7 +98,8 @@ def whole_run(args: argparse.Namespace, iteration: float, stock: float,
         args (argparse.Namespace): The command line.
         iteration (float): Seconds of an iteration.
         stock (float): Seconds of a plain iteration.
-        rest (float): Seconds of a step beside iterations and images.
+        rest (float): Seconds of a step beside iterations and images, that
+            of its first iteration beyond the others included.
         once (float): Seconds that a run takes once.
         image (float): Seconds of an image of an evaluation.
 
@@ -103,12 +116,13 @@ def whole_run(args: argparse.Namespace, iteration: float, stock: float,
     images = count_evaluated(args)
     seen = ours + images * image
     what = f'{count} steps of {iters} iterations'
-    return [[what, STOCK, f'{theirs:.0f} s', '1.00'],
-            [what, args.method, f'{ours:.0f} s', f'{ours / theirs:.2f}'],
-            [
-                what, f'{args.method}, {images:,} images evaluated',
-                f'{seen:.0f} s', f'{seen / theirs:.2f}'
-            ]]
+    return [
+        *compared(what, args.method, ours, theirs, '{:.0f} s'),
+        [
+            what, f'{args.method}, {images:,} images evaluated',
+            f'{seen:.0f} s', f'{seen / theirs:.2f}'
+        ]
+    ]
 
 
 def count_evaluated(args: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ Every moment belongs to one of these phases, in the order of a run:
 - building: configs, data sets, model and optimizer of a step
 - loading: reading the weights to start from
 - preparation: teacher, and what a method needs of the data first
-- first batch: start of the data loader
+- first batch: until the data loader has one
+- first iteration: with all that devices and libraries do once
 - iterations, waiting for data, validation, checkpoints
 - end of training: fused weights, importances
 - end, release: of the Runner and its workers
@@ -34,7 +35,7 @@ from mmseg_incremental.evaluation.results_io import write_atomically
 
 PROFILE_FILE = 'profile.json'
 # What a run is for; all other phases are what it costs beside that.
-WORK = ('iterations', 'validation', 'evaluation: forward')
+WORK = ('first iteration', 'iterations', 'validation', 'evaluation: forward')
 
 
 class Profile(ManagerMixin):

@@ -2,7 +2,7 @@
 import copy
 import logging
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -17,6 +17,8 @@ from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.models import GROWABLE_HEADS
 from mmseg_incremental.models.teacher import check_compile
+from .kept_loaders import KeptLoaders, workers_stay
+from .memory import freed
 from .method_config import check_method
 from .model_config import head_configs, without_pretrained
 from .regularizers import build_regularizers, check_optimizer
@@ -176,20 +178,49 @@ def _advice_on_heads(model_cfg: ConfigDict) -> str:
             f'classes, which are {", ".join(GROWABLE_HEADS)})')
 
 
-def check_data(cfg: Config, steps: Sequence[int]) -> None:
+def check_data(cfg: Config, steps: Sequence[int]) -> KeptLoaders:
     """Build the datasets of all steps, to see that their files exist.
 
     Args:
         cfg (Config): Config of the run.
         steps (Sequence[int]): The steps to run.
 
+    Returns:
+        KeptLoaders: The loaders of the steps, with the datasets that their
+        workers will read.
+
     Raises:
         IncrementalConfigError: If files are missing or wrong, or a step has
             no image.
     """
-    with read_once():
+    loaders = KeptLoaders()
+    # Each dataset that is packed for workers searches all for garbage.
+    with freed(), read_once():
         for step in steps:
-            count_step_images(build_step_cfg(cfg, step))
+            for split, loader in _loader_configs(build_step_cfg(cfg, step)):
+                if workers_stay(loader):
+                    loaders.add(split, loader.dataset)
+                else:
+                    _build_to_count(loader.dataset)
+    return loaders
+
+
+def _loader_configs(step_cfg: Config) -> List[Tuple[str, ConfigDict]]:
+    """The loaders that a step needs, by what for."""
+    if not step_cfg.get('test_dataloader'):
+        raise IncrementalConfigError(
+            'test_dataloader is not set, but every step is evaluated by it; '
+            'set it, for example to val_dataloader.')
+    return [('train', step_cfg.train_dataloader),
+            ('test', step_cfg.test_dataloader)]
+
+
+def _build_to_count(dataset: ConfigDict) -> BaseDataset:
+    """A dataset that is not packed for workers, which takes longest."""
+    dataset = copy.deepcopy(dataset)
+    for leaf in leaf_datasets(dataset):
+        leaf.serialize_data = False
+    return DATASETS.build(dataset)
 
 
 def count_step_images(step_cfg: Config) -> Tuple[int, int]:
@@ -204,18 +235,9 @@ def count_step_images(step_cfg: Config) -> Tuple[int, int]:
     Raises:
         IncrementalConfigError: If the data cannot be used.
     """
-    if not step_cfg.get('test_dataloader'):
-        raise IncrementalConfigError(
-            'test_dataloader is not set, but every step is evaluated by it; '
-            'set it, for example to val_dataloader.')
-    counts = []
-    for loader in (step_cfg.train_dataloader, step_cfg.test_dataloader):
-        dataset = copy.deepcopy(loader.dataset)
-        for leaf in leaf_datasets(dataset):
-            # Only counted: packing it for the workers takes longest.
-            leaf.serialize_data = False
-        counts.append(count_images(DATASETS.build(dataset)))
-    return counts[0], counts[1]
+    train, test = (count_images(_build_to_count(loader.dataset))
+                   for _, loader in _loader_configs(step_cfg))
+    return train, test
 
 
 def count_images(dataset: BaseDataset) -> int:

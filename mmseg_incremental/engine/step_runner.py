@@ -1,24 +1,28 @@
 """One step as an ordinary Runner."""
-import gc
 import os.path as osp
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Optional
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
-from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from mmseg.registry import DATASETS
 
 from mmseg_incremental.errors import IncrementalConfigError
+from .formatted_once import FormattedOnce
+from .kept_loaders import KeptLoaders
+from .memory import freed
 from .panel import prepare_panel
 from .run_results import drop_evaluation
+from .runner import StepRunner, release_workers
 from .step_config import build_step_cfg, build_test_cfg
 
 
-def train_step(cfg: Config, step: int, resume: bool = False) -> None:
+def train_step(cfg: Config,
+               step: int,
+               resume: bool = False,
+               loaders: Optional[KeptLoaders] = None) -> None:
     """Train one step to its ``final.pth``.
 
     Args:
@@ -26,21 +30,27 @@ def train_step(cfg: Config, step: int, resume: bool = False) -> None:
         step (int): The step, counted from 0.
         resume (bool): Whether to continue at the latest checkpoint of the
             step, if there is one. Defaults to False.
+        loaders (KeptLoaders, optional): Loaders of the run. Defaults to
+            None: the step has its own.
     """
     step_cfg = build_step_cfg(cfg, step)
-    _keep_small_batch(step_cfg)
+    _keep_small_batch(step_cfg, loaders)
     latest = latest_checkpoint(step_cfg.work_dir) if resume else None
     if latest is not None:
         step_cfg.resume, step_cfg.load_from = True, latest
     drop_evaluation(step_cfg.work_dir)
-    _run(step_cfg, 'train')
+    _run(step_cfg, 'train', loaders)
 
 
-def _keep_small_batch(step_cfg: Config) -> None:
+def _keep_small_batch(step_cfg: Config,
+                      loaders: Optional[KeptLoaders] = None) -> None:
     """Do not drop the only batch of a step with few images."""
     loader = step_cfg.train_dataloader
     if loader.get('drop_last'):
-        images = len(DATASETS.build(loader.dataset))
+        dataset = loaders and loaders.dataset(loader.dataset)
+        if dataset is None:
+            dataset = DATASETS.build(loader.dataset)
+        images = len(dataset)
         if images < loader.batch_size * get_world_size():
             print_log(
                 f'{images} images are less than a batch of '
@@ -51,13 +61,16 @@ def _keep_small_batch(step_cfg: Config) -> None:
 
 def evaluate_step(cfg: Config,
                   step: int,
-                  checkpoint: Optional[str] = None) -> dict:
+                  checkpoint: Optional[str] = None,
+                  loaders: Optional[KeptLoaders] = None) -> dict:
     """Evaluate one step over all classes seen so far.
 
     Args:
         cfg (Config): Config of the run.
         step (int): The step, counted from 0.
         checkpoint (str, optional): Defaults to None: the step's own.
+        loaders (KeptLoaders, optional): Loaders of the run. Defaults to
+            None: the evaluation has its own.
 
     Returns:
         dict: Percentages of :class:`IncrementalIoUMetric`.
@@ -67,63 +80,19 @@ def evaluate_step(cfg: Config,
     hook = prepare_panel(cfg, step) if checkpoint is None else None
     if hook is not None:
         test_cfg.custom_hooks = [*(test_cfg.custom_hooks or []), hook]
-    return _run(test_cfg, 'test')
+    return _run(test_cfg, 'test', loaders)
 
 
-class FormattedOnce(Config):
-    """A config of which each part is formatted once.
-
-    A Runner wants the text for its log, its work dir and its visualizer, and
-    yapf takes longer each time than all else that is built. Most parts are
-    those of the Runner before, of training or of the step before.
-    """
-
-    _texts: Dict[str, str] = {}
-    _before: Dict[str, str] = {}
-
-    @classmethod
-    def from_config(cls, cfg: Config) -> 'FormattedOnce':
-        """Take over a config.
-
-        Args:
-            cfg (Config): The config, whose content is shared.
-
-        Returns:
-            FormattedOnce: The same config.
-        """
-        once = cls.__new__(cls)
-        once.__setstate__(cfg.__getstate__())
-        return once
-
-    @property
-    def pretty_text(self) -> str:
-        """str: The config as Python code."""
-        as_code = self._format_python_code
-        texts, content_of = {}, self.to_dict()
-        for key in sorted(content_of, key=str):
-            part = {key: content_of[key]}
-            content = f'{as_code} {part!r}'
-            known = FormattedOnce._texts.get(content)
-            texts[content] = known or Config(
-                part, format_python_code=as_code).pretty_text
-        # An evaluation comes between two trainings; others do not pile up.
-        if texts != self._before:
-            FormattedOnce._texts = {**self._before, **texts}
-            FormattedOnce._before = texts
-        # yapf ends a text with a line feed, MMEngine by itself does not.
-        written = texts.values()
-        end = '\n' if any(text.endswith('\n') for text in written) else ''
-        return '\n'.join(text.rstrip('\n') for text in written) + end
-
-
-def _run(cfg: Config, mode: str) -> Any:
+def _run(cfg: Config, mode: str, loaders: Optional[KeptLoaders] = None) -> Any:
     """Train or test in a Runner of its own and free all that it held."""
     with freed():
-        return _run_in_runner(cfg, mode)
+        return _run_in_runner(cfg, mode, loaders)
 
 
-def _run_in_runner(cfg: Config, mode: str) -> Any:
-    runner = Runner.from_cfg(FormattedOnce.from_config(cfg))
+def _run_in_runner(cfg: Config, mode: str,
+                   loaders: Optional[KeptLoaders]) -> Any:
+    runner = StepRunner.from_cfg(FormattedOnce.from_config(cfg))
+    runner.loaders = loaders
     benchmark = torch.backends.cudnn.benchmark
     if mode == 'test':
         # Images have many sizes, and cuDNN would time its algorithms for each.
@@ -134,43 +103,6 @@ def _run_in_runner(cfg: Config, mode: str) -> Any:
         torch.backends.cudnn.benchmark = benchmark
         runner.visualizer.close()
         release_workers(runner)
-
-
-@contextmanager
-def freed() -> Iterator[None]:
-    """Free what has come about inside: a Runner refers to itself in circles.
-
-    The libraries are not searched for garbage with it, which would take
-    longer than all else at the end of a step. What somebody else has frozen
-    stays so.
-    """
-    freezes = not gc.get_freeze_count()
-    if freezes:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        gc.collect()
-        if freezes:
-            gc.unfreeze()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def release_workers(runner: Runner) -> None:
-    """Drop the loader iterators while they are whole, so workers stop.
-
-    Left to the garbage collector with the rest of the Runner, their queues
-    are finalized first and every worker is waited for five seconds.
-
-    Args:
-        runner (Runner): A runner that is done.
-    """
-    for name in ('_train_loop', '_val_loop', '_test_loop'):
-        loop = getattr(runner, name, None)
-        if isinstance(loop, BaseLoop):
-            loop.dataloader_iterator = None
-            loop.dataloader._iterator = None
 
 
 def latest_checkpoint(work_dir: str) -> Optional[str]:

@@ -60,21 +60,21 @@ def _run_steps(cfg: Config, steps: Optional[Sequence[int]], resume: bool,
     steps = sorted(set(steps))
     check_run(cfg, steps, resume, base_checkpoint)
     check_models(cfg, steps)
-    check_data(cfg, steps)
-    _start(cfg, steps, base_checkpoint)
-    stop_phase(cfg, 'checks')
-    results = {}
-    for step in steps:
-        if not _exists(final_checkpoint(cfg, step)):
-            train_step(cfg, step, resume)
-            stop_phase(cfg, 'release')
-        if not _exists(osp.join(step_dir(cfg, step), 'results.json')):
-            metrics = evaluate_step(cfg, step)
-            stop_phase(cfg, 'evaluation: release')
-            save_evaluation(cfg, step, metrics)
-        results = collect_results(cfg)
-        stop_phase(cfg, 'results')
-    on_main_process(report, cfg, results)
+    with check_data(cfg, steps) as loaders:
+        _start(cfg, steps, base_checkpoint)
+        stop_phase(cfg, 'checks')
+        results = {}
+        for step in steps:
+            if not _exists(final_checkpoint(cfg, step)):
+                train_step(cfg, step, resume, loaders)
+                stop_phase(cfg, 'release')
+            if not _exists(osp.join(step_dir(cfg, step), 'results.json')):
+                metrics = evaluate_step(cfg, step, loaders=loaders)
+                stop_phase(cfg, 'evaluation: release')
+                save_evaluation(cfg, step, metrics)
+            results = collect_results(cfg)
+            stop_phase(cfg, 'results')
+        on_main_process(report, cfg, results)
     stop_phase(cfg, 'report')
     return results
 
@@ -150,9 +150,10 @@ def evaluate_steps(cfg: Config,
             'train the step first, or name with --work-dir the run that has '
             'it.')
     check_same_run(cfg)
-    check_data(cfg, steps)
-    for step in steps:
-        save_evaluation(cfg, step, evaluate_step(cfg, step))
+    with check_data(cfg, steps) as loaders:
+        for step in steps:
+            metrics = evaluate_step(cfg, step, loaders=loaders)
+            save_evaluation(cfg, step, metrics)
     results = collect_results(cfg)
     return f'{step_table(results)}\n{results_table(results)}'
 

@@ -1,8 +1,8 @@
 """Every benchmark runs, on little work, and prints its table."""
 import importlib
-import json
 import re
 from functools import partial
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -315,25 +315,27 @@ def test_sequence_is_put_together(monkeypatch, repository):
     args = SimpleNamespace(
         config=str(repository / 'configs/incremental/voc_10-1_cpu.py'),
         method='mib',
-        iters=10,
+        iters=11,
         images=5)
     step = {
+        'first iteration': 0.5,
         'iterations': 3.0,
         'waiting for data': 1.0,
         'evaluation: forward': 1.0,
         'evaluation: metric': 0.5,
-        'building': 0.75,
-        'checks': 0.25,
-        'report': 2.0
+        'building': 0.75
     }
     monkeypatch.setattr(sequence_table, 'count_evaluated', lambda args: 100)
     rows = sequence_table.summarize(args, [step] * 3, [{
+        'first iteration': 2.2,
         'iterations': 2.0,
         'building': 0.5
-    }] * 3)
+    }] * 3, 2.25)
     assert [row[2:] for row in rows] == [
         ['200 ms', '1.00'],
         ['400 ms', '2.00'],
+        ['2.00 s', '1.00'],
+        ['0.10 s', '0.05'],
         ['200.0 ms', '1.00'],
         ['300.0 ms', '1.50'],
         # A metric of this package is not what MMSegmentation does.
@@ -342,11 +344,11 @@ def test_sequence_is_put_together(monkeypatch, repository):
         ['0.75 s', '1.50'],
         # Checks and the report.
         ['2.25 s', ''],
-        # Ten steps of 160 iterations: 640 s, and 7.5 and 2.25 s more.
+        # Ten steps of 160 iterations: 640 s, and 8.5 and 2.25 s more.
         ['320 s', '1.00'],
-        ['650 s', '2.03'],
+        ['651 s', '2.03'],
         # A hundred images at 0.3 s beside.
-        ['680 s', '2.12'],
+        ['681 s', '2.13'],
     ]
 
 
@@ -364,20 +366,41 @@ def test_sequence(rows, shapes_root):
     assert phases['iterations'] > 0 and phases['evaluation: forward'] > 0
 
 
-def test_steps_do_not_add_up(monkeypatch, repository, shapes_root, tmp_path):
+def test_steps_and_plain_blocks_in_turns(monkeypatch, repository, shapes_root,
+                                         tmp_path):
     monkeypatch.syspath_prepend(repository / 'benchmarks')
     monkeypatch.chdir(repository)
     sequence = importlib.import_module('sequence')
     args = SimpleNamespace(
         config='tests/configs/tiny_shapes.py',
+        method='finetune',
         data_root=str(shapes_root),
-        iters=1,
-        images=2)
-    cfg = sequence.read_config(args, 'finetune', str(tmp_path / 'work'))
-    for step in (0, 1):
-        sequence.run_step(cfg, step)
-    profile = json.loads((tmp_path / 'work' / 'profile.json').read_text())
-    assert profile['phases']['building']['times'] == 1
+        iters=2,
+        images=2,
+        repeats=2)
+    blocks = []
+
+    def run_stock(cfg, work_dir):
+        # Its time must not count as that of a step.
+        sleep(3)
+        trained = (tmp_path / 'steps').glob('*/results.json')
+        blocks.append(len(list(trained)))
+        return dict(iterations=1.0)
+
+    monkeypatch.setattr(sequence, 'run_stock', run_stock)
+    steps, plain, once = sequence.run_sequence(args, str(tmp_path))
+    turns = sequence.in_turns(('step', sequence.STOCK), 2)
+    order = [side for _, side in turns]
+    assert blocks == [
+        1 + order[:i].count('step') for i, side in enumerate(order)
+        if side == sequence.STOCK
+    ]
+    assert len(steps) == len(plain) == 2
+    assert [*once] == ['checks', 'report']
+    for step in steps:
+        assert step['iterations'] > 0 and step['evaluation: forward'] > 0
+        assert sum(step.values()) < 3
+        assert not {*once} & {*step}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from mmengine.utils import ProgressBar
 from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from mmseg_incremental.datasets.step_datasets import StepDatasets
 from mmseg_incremental.evaluation.results_io import write_atomically
 from ..distributed import on_main_process, unwrap_model
 
@@ -105,7 +106,7 @@ def _build_loader(runner: Runner) -> DataLoader:
     That one may have persistent workers, which serve one iterator only.
     """
     dataset = runner.train_dataloader.dataset
-    while isinstance(dataset, RepeatDataset):
+    while isinstance(dataset, (StepDatasets, RepeatDataset)):
         dataset = dataset.dataset
     cfg = ConfigDict(runner.cfg.train_dataloader)
     cfg.update(

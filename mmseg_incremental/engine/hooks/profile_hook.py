@@ -27,7 +27,7 @@ class ProfileHook(Hook):
         self.name = name
         self.prefix = ''
         self.saving = False
-        self.first = True
+        self.is_first = True
 
     def stop(self, phase: str) -> None:
         """End a phase, or the checkpoint that was written in it.
@@ -73,10 +73,17 @@ class ProfileHook(Hook):
         Args:
             runner (Runner): The runner of the step.
         """
-        self.stop('first batch' if self.first else 'waiting for data')
-        self.first = False
+        self.stop('first batch' if self.is_first else 'waiting for data')
 
-    before_test_iter = before_train_iter
+    def before_test_iter(self, runner: Runner, *args: Any,
+                         **kwargs: Any) -> None:
+        """Images are there.
+
+        Args:
+            runner (Runner): The runner of the evaluation.
+        """
+        self.before_train_iter(runner)
+        self.is_first = False
 
     def after_train_iter(self, runner: Runner, *args: Any,
                          **kwargs: Any) -> None:
@@ -85,7 +92,8 @@ class ProfileHook(Hook):
         Args:
             runner (Runner): The runner of the step.
         """
-        self.stop('iterations')
+        self.stop('first iteration' if self.is_first else 'iterations')
+        self.is_first = False
 
     def before_val(self, runner: Runner) -> None:
         """A validation during training begins.

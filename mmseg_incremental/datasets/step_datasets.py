@@ -1,0 +1,116 @@
+"""The data of all steps of a run, for worker processes that stay."""
+from itertools import islice
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence
+
+import torch
+from torch.utils.data import Dataset, Sampler, get_worker_info
+
+
+class StepIndex(NamedTuple):
+    """What a worker is asked for.
+
+    Attributes:
+        turn (int): How often a Runner has taken the data so far.
+        position (int): Which of the datasets.
+        index (int): Index in it.
+    """
+    turn: int
+    position: int
+    index: int
+
+
+class StepDatasets(Dataset):
+    """The datasets of several steps, of which one is the current one.
+
+    A worker process gets all of them when it starts, so that it can stay when
+    the next step begins. It takes its random numbers anew then, as one that
+    starts with the step, so that a resumed run goes on with the same numbers.
+
+    To the main process it looks like the current dataset.
+
+    Args:
+        datasets (Sequence[Dataset]): One a step.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        self.of_steps = list(datasets)
+        self.position = 0
+        self.init_worker: Optional[Callable[[int], None]] = None
+        self._turn = 0
+
+    @property
+    def dataset(self) -> Dataset:
+        """Dataset: That of the current step."""
+        return self.of_steps[self.position]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        # Without the first, copies and pickles look for the second in vain.
+        if name.startswith('__') or name == 'of_steps':
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, StepIndex):
+            return self.dataset[index]
+        if index.turn != self._turn:
+            self._turn = index.turn
+            worker = get_worker_info()
+            if worker is not None and self.init_worker is not None:
+                self.init_worker(worker.id)
+        return self.of_steps[index.position][index.index]
+
+    def __deepcopy__(self, memo: dict) -> 'StepDatasets':
+        # MMEngine copies the config of a loader with all that is in it.
+        return self
+
+
+class StepSampler(Sampler):
+    """The sampler of the current step, for :class:`StepDatasets`.
+
+    Attributes:
+        num_samples (int, optional): How many indices an iteration gives at
+            most, so that workers load nothing that is not read. Defaults to
+            None, as many as the sampler has.
+    """
+
+    def __init__(self) -> None:
+        self.sampler: Sequence[int] = ()
+        self.position = self.turn = 0
+        self.num_samples: Optional[int] = None
+        self._is_new = False
+
+    def turn_to(self, sampler: Sampler, position: int) -> None:
+        """Go on with another step, or with the same one from its start.
+
+        Args:
+            sampler (Sampler): Gives indices of the step's dataset.
+            position (int): Which dataset that is.
+        """
+        self.sampler, self.position = sampler, position
+        self.turn += 1
+        self.num_samples = None
+        self._is_new = True
+
+    def __iter__(self) -> Iterator[StepIndex]:
+        if self._is_new:
+            self._is_new = False
+            # Workers that start take a number for their seed. A run that is
+            # resumed later starts its own, and needs the same ones after it.
+            torch.empty((), dtype=torch.int64).random_()
+        for index in islice(self.sampler, self.num_samples):
+            yield StepIndex(self.turn, self.position, index)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        # such as set_epoch and skip, which not every sampler has
+        if name.startswith('__') or name == 'sampler':
+            raise AttributeError(name)
+        return getattr(self.sampler, name)
+
+    def __deepcopy__(self, memo: dict) -> 'StepSampler':
+        return self

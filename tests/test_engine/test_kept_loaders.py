@@ -1,0 +1,109 @@
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from mmseg_incremental.engine import build_step_cfg
+from mmseg_incremental.engine.kept_loaders import KeptLoaders, workers_stay
+
+WORKERS = {'train_dataloader.num_workers': 1, 'test_dataloader.num_workers': 1}
+
+
+@pytest.fixture
+def loader_cfgs(tiny_cfg, tmp_path):
+    """The train loaders of all steps."""
+    cfg = tiny_cfg(tmp_path, **WORKERS)
+    return [build_step_cfg(cfg, step).train_dataloader for step in range(3)]
+
+
+def workers(loader):
+    return [worker.pid for worker in loader._iterator._workers]
+
+
+def first_batch(loader):
+    batch = next(iter(loader))
+    paths = [sample.img_path for sample in batch['data_samples']]
+    return paths, torch.stack(batch['inputs'])
+
+
+@pytest.mark.parametrize('options, expected', [
+    (dict(num_workers=2, persistent_workers=True), True),
+    (dict(num_workers=2), False),
+    (dict(num_workers=0, persistent_workers=False), False),
+    (dict(num_workers=2, persistent_workers=True, batch_sampler={}), True),
+    (dict(
+        num_workers=2, persistent_workers=True,
+        batch_sampler=dict(type='A')), False),
+    (dict(
+        num_workers=2, persistent_workers=True,
+        worker_init_fn=dict(type='A')), False),
+    (dict(num_workers=2, persistent_workers=True,
+          num_batch_per_epoch=3), False),
+])
+def test_which_workers_stay(options, expected):
+    assert workers_stay(options) is expected
+
+
+def test_workers_stay_over_steps(loader_cfgs):
+    with KeptLoaders() as loaders:
+        for cfg in loader_cfgs:
+            added = loaders.add('train', cfg.dataset)
+            assert loaders.dataset(cfg.dataset) is added
+        started = []
+        for step in (0, 1, 2, 1):
+            torch.manual_seed(step)
+            loader = loaders.get(loader_cfgs[step], seed=3)
+            assert loader in loaders
+            paths, inputs = first_batch(loader)
+            state = torch.get_rng_state()
+            started.append(workers(loader))
+
+            torch.manual_seed(step)
+            stock = Runner.build_dataloader(loader_cfgs[step], seed=3)
+            assert stock not in loaders
+            expected_paths, expected = first_batch(stock)
+            assert paths == expected_paths
+            assert torch.equal(inputs, expected)
+            # The same random numbers have been drawn in the main process.
+            assert torch.equal(state, torch.get_rng_state())
+            assert loader.dataset.metainfo == stock.dataset.metainfo
+            assert len(loader) == len(stock)
+        assert started == started[:1] * 4
+        processes = loader._iterator._workers
+        del loader
+    assert not any(process.is_alive() for process in processes)
+
+
+@pytest.mark.parametrize('change', [dict(batch_size=3), dict(num_workers=2)])
+def test_other_settings_start_other_workers(loader_cfgs, change):
+    with KeptLoaders() as loaders:
+        for cfg in loader_cfgs:
+            loaders.add('train', cfg.dataset)
+        before = workers(loaders.get(loader_cfgs[0], seed=3))
+        loader_cfgs[1].update(change)
+        loader = loaders.get(loader_cfgs[1], seed=3)
+        assert not {*before} & {*workers(loader)}
+        assert len(first_batch(loader)[0]) == loader_cfgs[1].batch_size
+        before = workers(loader)
+        assert workers(loaders.get(loader_cfgs[1], seed=4)) != before
+
+
+def test_a_dataset_that_comes_later(loader_cfgs):
+    with KeptLoaders() as loaders:
+        loaders.add('train', loader_cfgs[0].dataset)
+        first_batch(loaders.get(loader_cfgs[0], seed=3))
+        assert loaders.get(loader_cfgs[1], seed=3) is None
+        assert loaders.dataset(loader_cfgs[1].dataset) is None
+        loaders.add('train', loader_cfgs[1].dataset)
+        paths, _ = first_batch(loaders.get(loader_cfgs[1], seed=3))
+        assert paths
+
+
+def test_purposes_have_loaders_of_their_own(tiny_cfg, tmp_path):
+    cfg = build_step_cfg(tiny_cfg(tmp_path, **WORKERS), 1)
+    with KeptLoaders() as loaders:
+        loaders.add('train', cfg.train_dataloader.dataset)
+        loaders.add('test', cfg.test_dataloader.dataset)
+        train = loaders.get(cfg.train_dataloader, seed=3)
+        test = loaders.get(cfg.test_dataloader, seed=3)
+        assert not {*workers(train)} & {*workers(test)}
+        assert train.batch_size == 4 and test.batch_size == 16
