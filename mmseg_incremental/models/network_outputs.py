@@ -1,5 +1,5 @@
 """What a segmentor computes from a batch, as far as losses read it."""
-from typing import AbstractSet, Any, List, NamedTuple, Optional, Tuple
+from typing import AbstractSet, List, NamedTuple, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -51,8 +51,7 @@ def forward_outputs(model: nn.Module,
         if encoded is None:
             features = tuple(model.extract_feat(inputs))
         else:
-            # Autograd saves no tensor of an inference mode.
-            features = _cloned(encoded.features)
+            features = encoded.features
         runs = (
             model.forward_heads(features, auxiliary=auxiliary) if reads
             & HEAD_OUTPUTS else [])
@@ -64,10 +63,3 @@ def forward_outputs(model: nn.Module,
         for run in runs
     ]
     return shared, list(zip(runs, outputs))
-
-
-def _cloned(features: Any) -> Any:
-    """Copies of tensors, which some backbones have in lists."""
-    if isinstance(features, Tensor):
-        return features.clone()
-    return tuple(map(_cloned, features))

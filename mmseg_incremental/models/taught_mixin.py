@@ -144,7 +144,6 @@ class TaughtMixin:
         _, runs = self._run_teacher(inputs, distills=False)
         self.label_completion.observe(*self._labels(data_samples, runs))
 
-    @torch.inference_mode()
     def _run_teacher(self,
                      inputs: Tensor,
                      distills: bool = True) -> Tuple[StepOutputs, Runs]:
@@ -164,7 +163,9 @@ class TaughtMixin:
             self.distillation.at(head, False)
             for name, head in self.named_heads()
             if name.startswith('auxiliary_head'))
-        with precision(inputs.device.type, self.teacher_dtype):
+        # Autograd saves no tensor of the inference mode for the student.
+        mode = torch.no_grad if self.shares_encoder else torch.inference_mode
+        with mode(), precision(inputs.device.type, self.teacher_dtype):
             return forward_outputs(
                 self.teacher, inputs, reads, auxiliary=auxiliary)
 
