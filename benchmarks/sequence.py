@@ -1,11 +1,12 @@
 """Where the time of a sequence of steps goes, beside plain iterations."""
 import argparse
 import copy
+import itertools
 import os.path as osp
 import sys
 import tempfile
 from contextlib import redirect_stdout
-from typing import Any, List, Tuple
+from typing import Any, Iterator, List, Tuple
 from unittest.mock import patch
 
 from common import (STOCK, build_parser, describe_machine, in_turns,
@@ -21,8 +22,10 @@ from mmseg_incremental.engine import train_step
 from mmseg_incremental.engine.cli import exit_on_bad_input
 from mmseg_incremental.engine.model_config import without_pretrained
 from mmseg_incremental.engine.profile import Profile
-from mmseg_incremental.engine.runner import release_workers
+from mmseg_incremental.engine.step_runner import release_workers
 
+# Phases in which workers start, and what the first use of a library takes.
+ONCE = ('building', 'first iteration', 'evaluation: first batch')
 # What a Runner for an evaluation does without.
 TRAINING_PARTS = ('train_cfg', 'train_dataloader', 'optim_wrapper',
                   'param_scheduler')
@@ -141,6 +144,14 @@ def run_stock(cfg: Config, work_dir: str) -> Phases:
     return profile.seconds
 
 
+def run_blocks(turns: Iterator[Tuple[int, str]], stock: Config,
+               root: str) -> List[Phases]:
+    """Run the blocks of MMSegmentation that come before the next step."""
+    own = itertools.takewhile(lambda turn: turn[1] == STOCK, turns)
+    with redirect_stdout(sys.stderr):
+        return [run_stock(stock, osp.join(root, f'plain_{n}')) for n, _ in own]
+
+
 def run_sequence(args: argparse.Namespace,
                  root: str) -> Tuple[List[Phases], List[Phases], Phases]:
     """Run the steps of one run and blocks of plain MMSegmentation in turns.
@@ -152,7 +163,7 @@ def run_sequence(args: argparse.Namespace,
     Returns:
         tuple[list[dict], list[dict], dict]: Phases of every later step, of
         the block of MMSegmentation beside it, and those that the run has
-        once.
+        once, with what the first step takes beyond the others.
     """
     cfg = read_config(args, args.method, osp.join(root, 'steps'))
     stock = stock_config(args, root)
@@ -160,18 +171,11 @@ def run_sequence(args: argparse.Namespace,
     turns = in_turns((args.method, STOCK), args.repeats)
     parts, plain = [], []
 
-    def run_plain() -> None:
-        """Run the blocks that come before the next step."""
-        for turn, side in turns:
-            if side != STOCK:
-                break
-            plain.append(run_stock(stock, osp.join(root, f'plain_{turn}')))
-
     def train_next(cfg: Config, step: int, *args: Any) -> None:
         """Train a step, the clock of the run at zero."""
         parts.append(profile.seconds)
         if step > 0:
-            run_plain()
+            plain.extend(run_blocks(turns, stock, root))
         profile.start()
         train_step(cfg, step, *args)
 
@@ -179,10 +183,12 @@ def run_sequence(args: argparse.Namespace,
             redirect_stdout(sys.stderr):
         run_steps(cfg, steps=range(args.repeats + 1))
     parts.append(profile.seconds)
-    with redirect_stdout(sys.stderr):
-        run_plain()
-    checks, _, *steps = parts
-    return steps, plain, dict(checks, report=steps[-1].pop('report'))
+    plain.extend(run_blocks(turns, stock, root))
+    checks, base, *steps = parts
+    once = dict(checks, report=steps[-1].pop('report'))
+    for name in ONCE:
+        once[name] = max(base[name] - median(steps, name), 0.0)
+    return steps, plain, once
 
 
 @exit_on_bad_input

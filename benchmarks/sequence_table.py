@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.engine import (build_scenario, build_step_cfg,
                                       load_config)
-from mmseg_incremental.engine.run_check import count_step_images
+from mmseg_incremental.engine.data_check import count_step_images
 
 TRAINING = ('iterations', 'waiting for data')
 FIRST = 'first iteration'
@@ -87,7 +87,11 @@ def compared(work: str, side: str, ours: float, theirs: float,
         list[list[str]]: Rows of the table.
     """
     return [[work, STOCK, unit.format(theirs), '1.00'],
-            [work, side, unit.format(ours), f'{ours / theirs:.2f}']]
+            [
+                work, side,
+                unit.format(ours),
+                f'{ours / theirs:.2f}' if theirs > 0 else '-'
+            ]]
 
 
 def whole_run(args: argparse.Namespace, iteration: float, stock: float,

@@ -1,5 +1,4 @@
 """The data of all steps of a run, for worker processes that stay."""
-from itertools import islice
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence
 
 import torch
@@ -11,10 +10,12 @@ class StepIndex(NamedTuple):
 
     Attributes:
         turn (int): How often a Runner has taken the data so far.
+        seed (int, optional): Seed of that Runner.
         position (int): Which of the datasets.
         index (int): Index in it.
     """
     turn: int
+    seed: Optional[int]
     position: int
     index: int
 
@@ -26,7 +27,8 @@ class StepDatasets(Dataset):
     the next step begins. It takes its random numbers anew then, as one that
     starts with the step, so that a resumed run goes on with the same numbers.
 
-    To the main process it looks like the current dataset.
+    To the main process it looks like the current dataset. It cannot be
+    changed there, as workers would not know it.
 
     Args:
         datasets (Sequence[Dataset]): One a step.
@@ -35,7 +37,7 @@ class StepDatasets(Dataset):
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         self.of_steps = list(datasets)
         self.position = 0
-        self.init_worker: Optional[Callable[[int], None]] = None
+        self.init_worker: Optional[Callable[..., None]] = None
         self._turn = 0
 
     @property
@@ -52,6 +54,14 @@ class StepDatasets(Dataset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ('of_steps', 'position', 'init_worker', '_turn'):
+            raise AttributeError(
+                f'{name!r} of a dataset cannot be set to {value!r} here, as '
+                'its workers, which stay over all steps, would go on without '
+                'it; set persistent_workers=False in the data loader.')
+        super().__setattr__(name, value)
+
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, StepIndex):
             return self.dataset[index]
@@ -59,7 +69,7 @@ class StepDatasets(Dataset):
             self._turn = index.turn
             worker = get_worker_info()
             if worker is not None and self.init_worker is not None:
-                self.init_worker(worker.id)
+                self.init_worker(worker.id, seed=index.seed)
         return self.of_steps[index.position][index.index]
 
     def __deepcopy__(self, memo: dict) -> 'StepDatasets':
@@ -71,27 +81,30 @@ class StepSampler(Sampler):
     """The sampler of the current step, for :class:`StepDatasets`.
 
     Attributes:
-        num_samples (int, optional): How many indices an iteration gives at
-            most, so that workers load nothing that is not read. Defaults to
-            None, as many as the sampler has.
+        limit (int, optional): How many indices an iteration gives at most, so
+            that workers load nothing that is not read. Where MMEngine begins
+            to iterate before it can be set, as that of OpenMMLab does, the
+            first batches are loaded without. Defaults to None, as many as the
+            sampler has.
     """
 
     def __init__(self) -> None:
         self.sampler: Sequence[int] = ()
-        self.position = self.turn = 0
-        self.num_samples: Optional[int] = None
+        self.limit: Optional[int] = None
+        self._turn = StepIndex(0, None, 0, 0)
         self._is_new = False
 
-    def turn_to(self, sampler: Sampler, position: int) -> None:
+    def turn_to(self, sampler: Sampler, position: int,
+                seed: Optional[int]) -> None:
         """Go on with another step, or with the same one from its start.
 
         Args:
             sampler (Sampler): Gives indices of the step's dataset.
             position (int): Which dataset that is.
+            seed (int, optional): Of the workers.
         """
-        self.sampler, self.position = sampler, position
-        self.turn += 1
-        self.num_samples = None
+        self.sampler, self.limit = sampler, None
+        self._turn = StepIndex(self._turn.turn + 1, seed, position, 0)
         self._is_new = True
 
     def __iter__(self) -> Iterator[StepIndex]:
@@ -100,8 +113,11 @@ class StepSampler(Sampler):
             # Workers that start take a number for their seed. A run that is
             # resumed later starts its own, and needs the same ones after it.
             torch.empty((), dtype=torch.int64).random_()
-        for index in islice(self.sampler, self.num_samples):
-            yield StepIndex(self.turn, self.position, index)
+        turn = self._turn
+        for count, index in enumerate(self.sampler):
+            yield turn._replace(index=index)
+            if self.limit is not None and count + 1 >= self.limit:
+                return
 
     def __len__(self) -> int:
         return len(self.sampler)

@@ -2,8 +2,8 @@ from .config import load_config, load_method
 from .hooks import (ClassifierGrowthHook, PanelHook, StepCheckpointHook,
                     TeacherSnapshotHook)
 from .scenario_config import build_scenario
+from .step import evaluate_step, train_step
 from .step_config import build_step_cfg, build_test_cfg
-from .step_runner import evaluate_step, train_step
 from .steps import run_steps
 from .stock_config import to_stock_model, write_deploy_config
 

@@ -13,9 +13,10 @@ from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.scenario import ClassIncrementalScenario
 from .base_checkpoint import prepare_base_checkpoint
+from .data_check import count_step_images
 from .method_config import method_name
 from .regularizers import check_importance
-from .run_check import check_models, count_step_images
+from .run_check import check_models
 from .run_state import check_run, check_steps
 from .scenario_config import build_scenario
 from .step_config import build_step_cfg

@@ -1,4 +1,5 @@
 """Data loaders whose worker processes stay over the steps of a run."""
+import copy
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -25,17 +26,42 @@ def workers_stay(cfg: dict) -> bool:
                                      'num_batch_per_epoch')))
 
 
-class KeptLoader:
-    """The loader of one purpose, of training or of evaluation.
+def stop_workers(loader: DataLoader) -> None:
+    """Stop the worker processes of a loader, if it has any.
 
-    It is built when a Runner asks for it and built anew when one asks with
-    other settings, such as another batch size.
+    Left to the garbage collector, which may come late or with the queues of
+    the workers finalized, they would go on or be waited for five seconds.
+
+    Args:
+        loader (DataLoader): A loader that is not read any more.
+    """
+    iterator = loader._iterator
+    loader._iterator = None
+    if iterator is not None:
+        iterator._shutdown_workers()
+
+
+def _settings(cfg: dict) -> dict:
+    """What a loader is built with beside the data of a step."""
+    return {
+        key: value
+        for key, value in cfg.items() if key not in ('dataset', 'sampler')
+    }
+
+
+class KeptLoader:
+    """A loader that turns from the data of one step to those of another.
+
+    Args:
+        purpose (str): What it is for.
+        settings (dict): Its config without dataset and sampler.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, purpose: str, settings: dict) -> None:
+        self.purpose = purpose
+        self.settings = settings
         self.datasets: Dict[str, Dataset] = {}
         self.loader: Optional[DataLoader] = None
-        self._settings: Any = None
 
     def turn_to(self, cfg: dict, seed: Optional[int],
                 diff_rank_seed: bool) -> DataLoader:
@@ -49,39 +75,36 @@ class KeptLoader:
         Returns:
             DataLoader: With its workers running.
         """
-        settings = {
-            key: value
-            for key, value in cfg.items() if key not in ('dataset', 'sampler')
-        }, seed
-        if self.loader is None or settings != self._settings:
-            self.close()
-            self._start(cfg, seed)
-            self._settings = settings
+        if self.loader is None:
+            self.loader = self._start(seed)
         key = str(cfg['dataset'])
         position = list(self.datasets).index(key)
+        sampler = DATA_SAMPLERS.build(
+            cfg['sampler'],
+            default_args=dict(
+                dataset=self.datasets[key],
+                seed=None if diff_rank_seed else seed))
         self.loader.dataset.position = position
-        self.loader.sampler.turn_to(
-            DATA_SAMPLERS.build(
-                cfg['sampler'],
-                default_args=dict(
-                    dataset=self.datasets[key],
-                    seed=None if diff_rank_seed else seed)), position)
+        self.loader.sampler.turn_to(sampler, position, seed)
         return self.loader
 
-    def _start(self, cfg: dict, seed: Optional[int]) -> None:
-        parts = dict(
-            dataset=StepDatasets(self.datasets.values()),
-            sampler=StepSampler())
-        self.loader = Runner.build_dataloader({**cfg, **parts}, seed=seed)
-        self.loader.dataset.init_worker = self.loader.worker_init_fn
+    def _start(self, seed: Optional[int]) -> DataLoader:
+        loader = Runner.build_dataloader(
+            dict(
+                self.settings,
+                dataset=StepDatasets(self.datasets.values()),
+                sampler=StepSampler()),
+            seed=seed)
+        loader.dataset.init_worker = loader.worker_init_fn
         # Its random number is drawn by the sampler, see there.
         with torch.random.fork_rng(devices=[]):
-            iter(self.loader)
+            iter(loader)
+        return loader
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers, if they run."""
         if self.loader is not None:
-            self.loader._iterator = None
+            stop_workers(self.loader)
         self.loader = None
 
 
@@ -91,29 +114,38 @@ class KeptLoaders:
     .. code-block:: python
 
         with KeptLoaders() as loaders:
-            loaders.add('train', step_0_cfg.train_dataloader.dataset)
-            loaders.add('train', step_1_cfg.train_dataloader.dataset)
+            loaders.add('train', step_0_cfg.train_dataloader)
+            loaders.add('train', step_1_cfg.train_dataloader)
             loader = loaders.get(step_0_cfg.train_dataloader, seed=0)
     """
 
     def __init__(self) -> None:
-        self._purposes: Dict[str, KeptLoader] = {}
+        self._datasets: Dict[str, Dataset] = {}
+        self._loaders: List[KeptLoader] = []
 
     def add(self, purpose: str, cfg: dict) -> Dataset:
         """Build the dataset of a step for workers to read.
 
         Args:
-            purpose (str): Datasets of one purpose share a loader.
-            cfg (dict): Config of the dataset.
+            purpose (str): Of the loaders of one purpose one runs at a time.
+            cfg (dict): Config of the step's loader. Steps whose configs
+                differ in dataset and sampler alone share a loader.
 
         Returns:
-            Dataset: The dataset.
+            Dataset: The dataset, initialised.
         """
-        kept = self._purposes.setdefault(purpose, KeptLoader())
-        # Workers that run have the datasets that were there when they began.
-        kept.close()
-        kept.datasets[str(cfg)] = DATASETS.build(cfg)
-        return kept.datasets[str(cfg)]
+        key = str(cfg['dataset'])
+        if key not in self._datasets:
+            dataset = DATASETS.build(copy.deepcopy(cfg['dataset']))
+            if hasattr(dataset, 'full_init'):
+                dataset.full_init()
+            self._datasets[key] = dataset
+        if self._find(cfg) is None:
+            kept = self._of(purpose, _settings(cfg))
+            # Workers that run have what was there when they began.
+            kept.close()
+            kept.datasets[key] = self._datasets[key]
+        return self._datasets[key]
 
     def dataset(self, cfg: dict) -> Optional[Dataset]:
         """Look a dataset up.
@@ -124,8 +156,7 @@ class KeptLoaders:
         Returns:
             Dataset, optional: None if it has not been added.
         """
-        kept = self._find(cfg)
-        return kept and kept.datasets[str(cfg)]
+        return self._datasets.get(str(cfg))
 
     def get(self,
             cfg: dict,
@@ -141,23 +172,38 @@ class KeptLoaders:
 
         Returns:
             DataLoader, optional: The one whose workers stay, until it is
-            asked for next; None if its dataset has not been added.
+            asked for next; None if there is none of these settings with this
+            dataset.
         """
-        kept = self._find(cfg['dataset']) if workers_stay(cfg) else None
-        return kept and kept.turn_to(cfg, seed, diff_rank_seed)
+        kept = self._find(cfg)
+        if kept is None:
+            return None
+        for other in self._loaders:
+            if other is not kept and other.purpose == kept.purpose:
+                other.close()
+        return kept.turn_to(cfg, seed, diff_rank_seed)
 
     def __contains__(self, loader: DataLoader) -> bool:
-        return any(kept.loader is loader for kept in self._all())
+        return any(kept.loader is loader for kept in self._loaders)
 
-    def _all(self) -> List[KeptLoader]:
-        return list(self._purposes.values())
+    def _of(self, purpose: str, settings: dict) -> KeptLoader:
+        """The loader of a purpose and settings, made where there is none."""
+        for kept in self._loaders:
+            if (kept.purpose, kept.settings) == (purpose, settings):
+                return kept
+        self._loaders.append(KeptLoader(purpose, settings))
+        return self._loaders[-1]
 
-    def _find(self, cfg: Any) -> Optional[KeptLoader]:
-        return next((k for k in self._all() if str(cfg) in k.datasets), None)
+    def _find(self, cfg: dict) -> Optional[KeptLoader]:
+        """The loader of a step, if there is one."""
+        key, settings = str(cfg['dataset']), _settings(cfg)
+        return next((kept for kept in self._loaders
+                     if key in kept.datasets and kept.settings == settings),
+                    None)
 
     def __enter__(self) -> 'KeptLoaders':
         return self
 
     def __exit__(self, *error: Any) -> None:
-        for kept in self._all():
+        for kept in self._loaders:
             kept.close()

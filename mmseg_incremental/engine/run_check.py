@@ -2,27 +2,22 @@
 import copy
 import logging
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Sequence
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmseg.registry import (DATASETS, HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS,
-                            OPTIMIZERS, PARAM_SCHEDULERS)
+from mmseg.registry import (HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS, OPTIMIZERS,
+                            PARAM_SCHEDULERS)
 from torch import nn
 
-from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.errors import IncrementalConfigError, close_match
 from mmseg_incremental.models import GROWABLE_HEADS
 from mmseg_incremental.models.teacher import check_compile
-from .kept_loaders import KeptLoaders, workers_stay
-from .memory import freed
 from .method_config import check_method
 from .model_config import head_configs, without_pretrained
 from .regularizers import build_regularizers, check_optimizer
-from .scenario_config import leaf_datasets
 from .step_config import build_step_cfg
 
 
@@ -176,81 +171,3 @@ def _advice_on_heads(model_cfg: ConfigDict) -> str:
         return ''
     return (f' (the head {unproven[0]} is none of those proven to learn new '
             f'classes, which are {", ".join(GROWABLE_HEADS)})')
-
-
-def check_data(cfg: Config, steps: Sequence[int]) -> KeptLoaders:
-    """Build the datasets of all steps, to see that their files exist.
-
-    Args:
-        cfg (Config): Config of the run.
-        steps (Sequence[int]): The steps to run.
-
-    Returns:
-        KeptLoaders: The loaders of the steps, with the datasets that their
-        workers will read.
-
-    Raises:
-        IncrementalConfigError: If files are missing or wrong, or a step has
-            no image.
-    """
-    loaders = KeptLoaders()
-    # Each dataset that is packed for workers searches all for garbage.
-    with freed(), read_once():
-        for step in steps:
-            for split, loader in _loader_configs(build_step_cfg(cfg, step)):
-                if workers_stay(loader):
-                    loaders.add(split, loader.dataset)
-                else:
-                    _build_to_count(loader.dataset)
-    return loaders
-
-
-def _loader_configs(step_cfg: Config) -> List[Tuple[str, ConfigDict]]:
-    """The loaders that a step needs, by what for."""
-    if not step_cfg.get('test_dataloader'):
-        raise IncrementalConfigError(
-            'test_dataloader is not set, but every step is evaluated by it; '
-            'set it, for example to val_dataloader.')
-    return [('train', step_cfg.train_dataloader),
-            ('test', step_cfg.test_dataloader)]
-
-
-def _build_to_count(dataset: ConfigDict) -> BaseDataset:
-    """A dataset that is not packed for workers, which takes longest."""
-    dataset = copy.deepcopy(dataset)
-    for leaf in leaf_datasets(dataset):
-        leaf.serialize_data = False
-    return DATASETS.build(dataset)
-
-
-def count_step_images(step_cfg: Config) -> Tuple[int, int]:
-    """Number of training and of evaluation images of a step.
-
-    Args:
-        step_cfg (Config): Config of the step.
-
-    Returns:
-        tuple[int, int]: Training images, evaluation images.
-
-    Raises:
-        IncrementalConfigError: If the data cannot be used.
-    """
-    train, test = (count_images(_build_to_count(loader.dataset))
-                   for _, loader in _loader_configs(step_cfg))
-    return train, test
-
-
-def count_images(dataset: BaseDataset) -> int:
-    """Number of images of a dataset, repetitions by wrappers left out.
-
-    Args:
-        dataset (BaseDataset): A dataset, or one of MMEngine's wrappers.
-
-    Returns:
-        int: The number of images.
-    """
-    if hasattr(dataset, 'datasets'):
-        return sum(count_images(inner) for inner in dataset.datasets)
-    if isinstance(dataset, BaseDataset):
-        return len(dataset)
-    return count_images(dataset.dataset)

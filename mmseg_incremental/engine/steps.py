@@ -9,16 +9,17 @@ from mmseg_incremental.errors import IncrementalConfigError
 from mmseg_incremental.evaluation import results_table, step_table
 from .base_checkpoint import adopt_base_checkpoint, prepare_base_checkpoint
 from .checkpoints import check_fit, checkpoint_classes, read_checkpoint
+from .data_check import check_data
 from .distributed import on_main_process, start_distributed
 from .pretrained import resolve_pretrained
 from .profile import save_profile, start_profile, stop_phase
 from .regularizers import check_importance
-from .run_check import check_data, check_models
+from .run_check import check_models
 from .run_results import collect_results, report, save_evaluation
 from .run_state import check_run, check_same_run, check_steps, claim_work_dir
 from .scenario_config import build_scenario
+from .step import evaluate_step, train_step
 from .step_config import build_step_cfg, final_checkpoint, step_dir
-from .step_runner import evaluate_step, train_step
 
 
 def run_steps(cfg: Config,

@@ -24,8 +24,8 @@ class Numbers(Dataset):
         return self.first + index, torch.rand(()).item()
 
 
-def seeded(worker_id):
-    torch.manual_seed(100 + worker_id)
+def seeded(worker_id, seed=1):
+    torch.manual_seed(100 * seed + worker_id)
 
 
 @pytest.fixture
@@ -41,12 +41,14 @@ def test_it_looks_like_the_current_dataset(data):
     assert data[1][0] == 11 and data.dataset is data.of_steps[1]
     with pytest.raises(AttributeError, match='palette'):
         data.palette
+    with pytest.raises(AttributeError, match='set persistent_workers=False'):
+        data.pipeline = []
 
 
 def test_it_is_pickled_but_not_copied(data):
     data.position = 1
     sampler = StepSampler()
-    sampler.turn_to(DefaultSampler(data.dataset), 1)
+    sampler.turn_to(DefaultSampler(data.dataset), 1, None)
     assert copy.deepcopy(dict(a=data))['a'] is data
     assert copy.deepcopy(dict(a=sampler))['a'] is sampler
     assert pickle.loads(pickle.dumps(data)).metainfo == dict(first=10)
@@ -56,17 +58,23 @@ def test_it_is_pickled_but_not_copied(data):
 def test_sampler(data):
     sampler = StepSampler()
     assert list(sampler) == [] and len(sampler) == 0
-    sampler.turn_to(DefaultSampler(data.of_steps[0], shuffle=False), 0)
-    assert list(sampler) == [StepIndex(1, 0, i) for i in range(3)]
+    sampler.turn_to(DefaultSampler(data.of_steps[0], shuffle=False), 0, 7)
+    assert list(sampler) == [StepIndex(1, 7, 0, i) for i in range(3)]
+    # One of the sampler's own.
+    assert sampler.num_samples == 3
     assert len(sampler) == 3 and hasattr(sampler, 'set_epoch')
     assert not hasattr(sampler, 'skip')
-    sampler.turn_to(InfiniteSampler(data.of_steps[1], shuffle=False), 1)
-    sampler.num_samples = 5
+    sampler.turn_to(InfiniteSampler(data.of_steps[1], shuffle=False), 1, 8)
+    sampler.limit = 5
     sampler.skip(1)
     assert [i.index for i in sampler] == [1, 0, 1, 0, 1]
-    assert {i[:2] for i in sampler} == {(2, 1)}
-    sampler.turn_to(DefaultSampler(data.of_steps[0], shuffle=False), 0)
-    assert len(list(sampler)) == 3
+    assert {i[:3] for i in sampler} == {(2, 8, 1)}
+    sampler.turn_to(DefaultSampler(data.of_steps[0], shuffle=False), 0, 7)
+    indices = iter(sampler)
+    next(indices)
+    # MMEngine may ask for the first ones before it is known.
+    sampler.limit = 2
+    assert len(list(indices)) == 1
 
 
 def test_a_turn_takes_the_random_number_of_new_workers(data):
@@ -76,7 +84,7 @@ def test_a_turn_takes_the_random_number_of_new_workers(data):
     expected = torch.get_rng_state()
 
     torch.manual_seed(0)
-    sampler.turn_to(DefaultSampler(data.of_steps[0]), 0)
+    sampler.turn_to(DefaultSampler(data.of_steps[0]), 0, None)
     list(sampler)
     assert torch.equal(torch.get_rng_state(), expected)
     list(sampler)
@@ -109,7 +117,7 @@ def test_workers_that_stay_give_what_new_ones_give(data):
         inner = data.of_steps[position]
         data.position = position
         # More is loaded in advance than is read.
-        sampler.turn_to(InfiniteSampler(inner, seed=1), position)
+        sampler.turn_to(InfiniteSampler(inner, seed=1), position, 1)
         numbers = iter(loader)
         given = [next(numbers) for _ in range(2)]
         assert given == fresh(inner, InfiniteSampler(inner, seed=1))

@@ -29,7 +29,6 @@ def first_batch(loader):
     (dict(num_workers=2, persistent_workers=True), True),
     (dict(num_workers=2), False),
     (dict(num_workers=0, persistent_workers=False), False),
-    (dict(num_workers=2, persistent_workers=True, batch_sampler={}), True),
     (dict(
         num_workers=2, persistent_workers=True,
         batch_sampler=dict(type='A')), False),
@@ -46,7 +45,7 @@ def test_which_workers_stay(options, expected):
 def test_workers_stay_over_steps(loader_cfgs):
     with KeptLoaders() as loaders:
         for cfg in loader_cfgs:
-            added = loaders.add('train', cfg.dataset)
+            added = loaders.add('train', cfg)
             assert loaders.dataset(cfg.dataset) is added
         started = []
         for step in (0, 1, 2, 1):
@@ -73,27 +72,49 @@ def test_workers_stay_over_steps(loader_cfgs):
     assert not any(process.is_alive() for process in processes)
 
 
-@pytest.mark.parametrize('change', [dict(batch_size=3), dict(num_workers=2)])
-def test_other_settings_start_other_workers(loader_cfgs, change):
+def test_other_settings_have_other_workers(loader_cfgs):
+    loader_cfgs[1].batch_size = 3
     with KeptLoaders() as loaders:
         for cfg in loader_cfgs:
-            loaders.add('train', cfg.dataset)
-        before = workers(loaders.get(loader_cfgs[0], seed=3))
-        loader_cfgs[1].update(change)
+            loaders.add('train', cfg)
+        first = loaders.get(loader_cfgs[0], seed=3)
+        before = first._iterator._workers
         loader = loaders.get(loader_cfgs[1], seed=3)
-        assert not {*before} & {*workers(loader)}
-        assert len(first_batch(loader)[0]) == loader_cfgs[1].batch_size
-        before = workers(loader)
-        assert workers(loaders.get(loader_cfgs[1], seed=4)) != before
+        assert len(first_batch(loader)[0]) == 3
+        # Those that may not be needed again do not wait for it.
+        assert not any(worker.is_alive() for worker in before)
+        assert first not in loaders and loader in loaders
+        again = loaders.get(loader_cfgs[2], seed=3)
+        assert len(first_batch(again)[0]) == 4
+        # Nobody has said that there would be such a loader.
+        loader_cfgs[2].drop_last = True
+        assert loaders.get(loader_cfgs[2], seed=3) is None
+
+
+def test_seeds_of_runners(loader_cfgs):
+    with KeptLoaders() as loaders:
+        for cfg in loader_cfgs:
+            loaders.add('train', cfg)
+        started, batches = [], []
+        for seed in (3, 4, 3):
+            loader = loaders.get(loader_cfgs[0], seed=seed)
+            started.append(workers(loader))
+            batches.append(first_batch(loader))
+            stock = Runner.build_dataloader(loader_cfgs[0], seed=seed)
+            paths, inputs = first_batch(stock)
+            assert batches[-1][0] == paths
+            assert torch.equal(batches[-1][1], inputs)
+        assert started == started[:1] * 3
+        assert batches[0][0] != batches[1][0]
 
 
 def test_a_dataset_that_comes_later(loader_cfgs):
     with KeptLoaders() as loaders:
-        loaders.add('train', loader_cfgs[0].dataset)
+        loaders.add('train', loader_cfgs[0])
         first_batch(loaders.get(loader_cfgs[0], seed=3))
         assert loaders.get(loader_cfgs[1], seed=3) is None
         assert loaders.dataset(loader_cfgs[1].dataset) is None
-        loaders.add('train', loader_cfgs[1].dataset)
+        loaders.add('train', loader_cfgs[1])
         paths, _ = first_batch(loaders.get(loader_cfgs[1], seed=3))
         assert paths
 
@@ -101,9 +122,22 @@ def test_a_dataset_that_comes_later(loader_cfgs):
 def test_purposes_have_loaders_of_their_own(tiny_cfg, tmp_path):
     cfg = build_step_cfg(tiny_cfg(tmp_path, **WORKERS), 1)
     with KeptLoaders() as loaders:
-        loaders.add('train', cfg.train_dataloader.dataset)
-        loaders.add('test', cfg.test_dataloader.dataset)
+        loaders.add('train', cfg.train_dataloader)
+        loaders.add('test', cfg.test_dataloader)
+        # The same in another role has the same workers.
+        loaders.add('val', cfg.test_dataloader)
         train = loaders.get(cfg.train_dataloader, seed=3)
         test = loaders.get(cfg.test_dataloader, seed=3)
         assert not {*workers(train)} & {*workers(test)}
         assert train.batch_size == 4 and test.batch_size == 16
+        assert test in loaders and train in loaders
+
+
+def test_workers_stop_after_an_error(loader_cfgs):
+    with KeptLoaders() as loaders, pytest.raises(ZeroDivisionError) as error:
+        loaders.add('train', loader_cfgs[0])
+        iterator = iter(loaders.get(loader_cfgs[0], seed=3))
+        # What is kept in a traceback is not freed.
+        raise ZeroDivisionError(iterator)
+    assert error.value.args[0] is iterator
+    assert not any(worker.is_alive() for worker in iterator._workers)

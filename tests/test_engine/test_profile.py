@@ -7,7 +7,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from mmseg_incremental.engine import profile, run_steps, step_runner, steps
+from mmseg_incremental.engine import profile, run_steps
+from mmseg_incremental.engine import step as one_step
+from mmseg_incremental.engine import steps
 from mmseg_incremental.engine.profile import (Profile, profile_table,
                                               save_profile, start_profile,
                                               stop_phase)
@@ -111,13 +113,13 @@ def test_an_interrupted_run_is_kept(tiny_cfg, tmp_path, monkeypatch):
 
 
 def test_phases_of_a_run(tiny_cfg, tmp_path, monkeypatch):
-    release = step_runner.release_workers
+    release = one_step.release_workers
 
     def slow_release(runner):
         time.sleep(0.5)
         release(runner)
 
-    monkeypatch.setattr(step_runner, 'release_workers', slow_release)
+    monkeypatch.setattr(one_step, 'release_workers', slow_release)
     cfg = tiny_cfg(
         tmp_path,
         profile=True,

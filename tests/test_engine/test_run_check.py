@@ -2,13 +2,10 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapperDict, build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import MODELS
 
 from mmseg_incremental.engine import build_step_cfg
-from mmseg_incremental.engine.run_check import (check_data, check_model,
-                                                check_models, count_images,
-                                                count_step_images)
+from mmseg_incremental.engine.run_check import check_model, check_models
 from mmseg_incremental.errors import IncrementalConfigError
 
 
@@ -136,41 +133,3 @@ def test_schedules_that_work(tiny_cfg, tmp_path, schedulers):
     cfg = tiny_cfg(tmp_path)
     cfg.param_scheduler = schedulers
     check_model(cfg, 0)
-
-
-def test_evaluation_data_is_needed(tiny_cfg, tmp_path):
-    cfg = tiny_cfg(tmp_path, test_dataloader=None)
-    with pytest.raises(IncrementalConfigError, match='test_dataloader is'):
-        check_data(cfg, [0])
-
-
-def test_data(tiny_cfg, tmp_path):
-    cfg = tiny_cfg(tmp_path)
-    check_data(cfg, range(3))
-    train, test = count_step_images(build_step_cfg(cfg, 0))
-    assert (train, test) == (24, 8)
-    cfg.train_dataloader.dataset.dataset.data_prefix = dict(
-        img_path='JPEGImages', seg_map_path='none')
-    with pytest.raises(IncrementalConfigError, match='24 of 24 masks do not'):
-        check_data(cfg, [1])
-
-
-@pytest.mark.parametrize('wrapper, times', [
-    (lambda inner: inner, 1),
-    (lambda inner: dict(type='RepeatDataset', times=5, dataset=inner), 1),
-    (lambda inner: dict(
-        type='ClassBalancedDataset', oversample_thr=0.9, dataset=inner), 1),
-    (lambda inner: dict(type='ConcatDataset', datasets=[inner, inner]), 2),
-    (lambda inner: dict(
-        type='ConcatDataset',
-        datasets=[inner,
-                  dict(type='RepeatDataset', times=3, dataset=inner)]), 2),
-    (lambda inner: dict(
-        type='MultiImageMixDataset', dataset=inner, pipeline=[]), 1),
-])
-def test_images_are_counted_once(tiny_cfg, tmp_path, wrapper, times):
-    cfg = build_step_cfg(tiny_cfg(tmp_path), 1)
-    init_default_scope('mmseg')
-    inner = cfg.train_dataloader.dataset
-    number = len(DATASETS.build(inner))
-    assert count_images(DATASETS.build(wrapper(inner))) == times * number

@@ -78,6 +78,22 @@ def test_losses_are_those_of_two_encoders(distillation, kwargs, pair, images,
         torch.testing.assert_close(value, expected[key], msg=key)
 
 
+def test_features_are_shared(pair, images, data_samples, monkeypatch):
+    student, teacher = pair()
+    seen = []
+    for model in (student, teacher):
+        head = model.decode_head
+        run = head.forward
+
+        def watched(features, run=run):
+            seen.append([feature.data_ptr() for feature in features])
+            return run(features)
+
+        monkeypatch.setattr(head, 'forward', watched)
+    student.loss(images, data_samples())
+    assert len(seen) == 2 and seen[0] == seen[1]
+
+
 def test_encoder_stays_as_it_is(pair, images, data_samples):
     student, _ = pair(neck=NECK)
     before = {k: v.clone() for k, v in student.state_dict().items()}

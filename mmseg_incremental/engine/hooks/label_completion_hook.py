@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import os.path as osp
@@ -17,7 +18,6 @@ from mmengine.utils import ProgressBar
 from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from mmseg_incremental.datasets.step_datasets import StepDatasets
 from mmseg_incremental.evaluation.results_io import write_atomically
 from ..distributed import on_main_process, unwrap_model
 
@@ -100,19 +100,31 @@ def _same_random_numbers() -> Iterator[None]:
         np.random.set_state(states[1])
 
 
-def _build_loader(runner: Runner) -> DataLoader:
-    """A loader of every training image, beside the one that trains.
+def completion_loader(train_loader: ConfigDict) -> ConfigDict:
+    """Config of a loader of every training image, beside the one that trains.
 
-    That one may have persistent workers, which serve one iterator only.
+    Args:
+        train_loader (ConfigDict): Config of the latter.
+
+    Returns:
+        ConfigDict: The images in their order, each once.
     """
-    dataset = runner.train_dataloader.dataset
-    while isinstance(dataset, (StepDatasets, RepeatDataset)):
-        dataset = dataset.dataset
-    cfg = ConfigDict(runner.cfg.train_dataloader)
+    cfg = copy.deepcopy(train_loader)
+    while cfg.dataset.type in ('RepeatDataset', RepeatDataset):
+        cfg.dataset = cfg.dataset.dataset
     cfg.update(
-        dataset=dataset,
         sampler=ConfigDict(type='DefaultSampler', shuffle=False),
-        drop_last=False,
-        persistent_workers=False)
+        drop_last=False)
     cfg.pop('batch_sampler', None)
+    return cfg
+
+
+def _build_loader(runner: Runner) -> DataLoader:
+    cfg = completion_loader(runner.cfg.train_dataloader)
+    loaders = getattr(runner, 'loaders', None)
+    if loaders is None or loaders.dataset(cfg.dataset) is None:
+        # That of training is built already.
+        cfg.dataset = runner.train_dataloader.dataset
+        while isinstance(cfg.dataset, RepeatDataset):
+            cfg.dataset = cfg.dataset.dataset
     return runner.build_dataloader(cfg, seed=runner.seed)

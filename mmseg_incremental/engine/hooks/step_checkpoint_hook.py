@@ -8,8 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..data_check import count_images
 from ..distributed import on_main_process
-from ..run_check import count_images
 from ..stock_config import DEPLOY_CONFIG, write_deploy_config
 
 FINAL = 'final.pth'

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mmseg_incremental.engine import build_step_cfg, step_runner
-from mmseg_incremental.engine.step_runner import (_keep_small_batch,
-                                                  latest_checkpoint)
+from mmseg_incremental.engine import build_step_cfg
+from mmseg_incremental.engine import step as one_step
+from mmseg_incremental.engine.step import _keep_small_batch, latest_checkpoint
 from mmseg_incremental.errors import IncrementalConfigError
 
 
@@ -40,8 +40,8 @@ def test_cudnn_times_algorithms_in_training_alone(tiny_cfg, tmp_path,
     seen = []
     monkeypatch.setattr(torch.backends.cudnn, 'benchmark', False)
     monkeypatch.setattr(
-        step_runner.StepRunner, mode,
+        one_step.StepRunner, mode,
         lambda runner: seen.append(torch.backends.cudnn.benchmark))
-    step_runner._run(cfg, mode)
+    one_step._run(cfg, mode)
     assert seen == [expected]
     assert torch.backends.cudnn.benchmark
