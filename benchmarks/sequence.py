@@ -25,7 +25,8 @@ from mmseg_incremental.engine.profile import Profile
 from mmseg_incremental.engine.step_runner import release_workers
 
 # Phases in which workers start, and what the first use of a library takes.
-ONCE = ('building', 'first iteration', 'evaluation: first batch')
+ONCE = ('building', 'first iteration', 'evaluation: building',
+        'evaluation: first batch')
 # What a Runner for an evaluation does without.
 TRAINING_PARTS = ('train_cfg', 'train_dataloader', 'optim_wrapper',
                   'param_scheduler')

@@ -9,7 +9,7 @@ from mmseg.registry import DATASETS
 
 from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.errors import IncrementalConfigError
-from .hooks.label_completion_hook import completion_loader
+from .hooks.label_completion_hook import PURPOSE, completion_loader
 from .kept_loaders import KeptLoaders, workers_stay
 from .memory import freed
 from .scenario_config import leaf_datasets
@@ -32,7 +32,7 @@ def check_data(cfg: Config, steps: Sequence[int]) -> KeptLoaders:
         IncrementalConfigError: If files are missing or wrong, or a step has
             no image.
     """
-    loaders = KeptLoaders()
+    loaders, counted = KeptLoaders(), set()
     # Each dataset that is packed for workers searches all for garbage.
     with freed(), read_once():
         for step in steps:
@@ -41,7 +41,8 @@ def check_data(cfg: Config, steps: Sequence[int]) -> KeptLoaders:
                 is_read = purpose == 'test' or not is_trained
                 if is_read and workers_stay(loader):
                     loaders.add(purpose, loader)
-                else:
+                elif str(loader.dataset) not in counted:
+                    counted.add(str(loader.dataset))
                     _build_to_count(loader.dataset)
     return loaders
 
@@ -58,8 +59,7 @@ def _loader_configs(step_cfg: Config) -> List[Tuple[str, ConfigDict]]:
         configs.append(('val', step_cfg.val_dataloader))
     if any(hook.type == 'LabelCompletionHook'
            for hook in step_cfg.custom_hooks):
-        configs.append(
-            ('label completion', completion_loader(step_cfg.train_dataloader)))
+        configs.append((PURPOSE, completion_loader(step_cfg.train_dataloader)))
     return configs
 
 
@@ -86,8 +86,10 @@ def count_step_images(step_cfg: Config) -> Tuple[int, int]:
     Raises:
         IncrementalConfigError: If the data cannot be used.
     """
-    train, test = (count_images(_build_to_count(loader.dataset))
-                   for _, loader in _loader_configs(step_cfg))
+    loaders = dict(_loader_configs(step_cfg))
+    train, test = (
+        count_images(_build_to_count(loaders[purpose].dataset))
+        for purpose in ('train', 'test'))
     return train, test
 
 

@@ -9,6 +9,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmseg_incremental.datasets.step_datasets import StepDatasets, StepSampler
 
+# A Runner does not say which of its loaders it asks for.
+OF_RUNNER = ('train', 'val', 'test')
+
 
 def workers_stay(cfg: dict) -> bool:
     """Whether a loader has worker processes that can serve other steps.
@@ -127,7 +130,8 @@ class KeptLoaders:
         """Build the dataset of a step for workers to read.
 
         Args:
-            purpose (str): Of the loaders of one purpose one runs at a time.
+            purpose (str): 'train', 'val', 'test' or the name of something
+                else. Of the loaders of one purpose one runs at a time.
             cfg (dict): Config of the step's loader. Steps whose configs
                 differ in dataset and sampler alone share a loader.
 
@@ -140,7 +144,7 @@ class KeptLoaders:
             if hasattr(dataset, 'full_init'):
                 dataset.full_init()
             self._datasets[key] = dataset
-        if self._find(cfg) is None:
+        if self._find(cfg, purpose) is None:
             kept = self._of(purpose, _settings(cfg))
             # Workers that run have what was there when they began.
             kept.close()
@@ -161,7 +165,8 @@ class KeptLoaders:
     def get(self,
             cfg: dict,
             seed: Optional[int] = None,
-            diff_rank_seed: bool = False) -> Optional[DataLoader]:
+            diff_rank_seed: bool = False,
+            purpose: str = 'train') -> Optional[DataLoader]:
         """Give a Runner its loader.
 
         Args:
@@ -169,13 +174,15 @@ class KeptLoaders:
             seed (int, optional): Seed of the Runner. Defaults to None.
             diff_rank_seed (bool): See :meth:`Runner.build_dataloader`.
                 Defaults to False.
+            purpose (str): What it is for; those of a Runner itself are not
+                told apart. Defaults to 'train'.
 
         Returns:
             DataLoader, optional: The one whose workers stay, until it is
             asked for next; None if there is none of these settings with this
             dataset.
         """
-        kept = self._find(cfg)
+        kept = self._find(cfg, purpose)
         if kept is None:
             return None
         for other in self._loaders:
@@ -194,11 +201,12 @@ class KeptLoaders:
         self._loaders.append(KeptLoader(purpose, settings))
         return self._loaders[-1]
 
-    def _find(self, cfg: dict) -> Optional[KeptLoader]:
+    def _find(self, cfg: dict, purpose: str) -> Optional[KeptLoader]:
         """The loader of a step, if there is one."""
+        purposes = OF_RUNNER if purpose in OF_RUNNER else (purpose, )
         key, settings = str(cfg['dataset']), _settings(cfg)
-        return next((kept for kept in self._loaders
-                     if key in kept.datasets and kept.settings == settings),
+        return next((kept for kept in self._loaders if kept.purpose in purposes
+                     and key in kept.datasets and kept.settings == settings),
                     None)
 
     def __enter__(self) -> 'KeptLoaders':

@@ -47,6 +47,16 @@ def in_epochs(cfg):
     cfg.val_dataloader.update(num_workers=1, batch_size=2)
 
 
+def like_the_pass(cfg):
+    """Train with the settings of the loader that label completion has."""
+    cfg.train_dataloader.drop_last = False
+
+
+def dropping(cfg):
+    """A step of three images is smaller than a batch."""
+    cfg.train_dataloader.drop_last = True
+
+
 @pytest.fixture
 def runs(tiny_cfg, tmp_path):
     """Train steps in folders of their own, and return the weights of each."""
@@ -99,6 +109,8 @@ def test_nothing_is_loaded_in_vain(runs):
 @pytest.mark.parametrize('method, change, num_loaders, num_fresh', [
     ('mib', None, 2, 6),
     ('plop', None, 3, 8),
+    ('plop', like_the_pass, 3, 8),
+    ('plop', dropping, 4, 8),
     ('finetune', in_epochs, 3, 9),
 ])
 def test_workers_that_stay_change_nothing(runs, started, monkeypatch, method,

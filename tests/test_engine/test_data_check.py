@@ -7,8 +7,8 @@ from mmseg.registry import DATASETS
 from mmseg_incremental.engine import build_step_cfg
 from mmseg_incremental.engine.data_check import (check_data, count_images,
                                                  count_step_images)
-from mmseg_incremental.engine.hooks.label_completion_hook import \
-    completion_loader
+from mmseg_incremental.engine.hooks.label_completion_hook import (
+    PURPOSE, completion_loader)
 from mmseg_incremental.engine.step_config import final_checkpoint
 from mmseg_incremental.errors import IncrementalConfigError
 
@@ -94,5 +94,8 @@ def check_purposes(cfg, loaders):
         step_cfg = build_step_cfg(cfg, step)
         assert loaders.get(step_cfg.val_dataloader, 0) in loaders
         completion = completion_loader(step_cfg.train_dataloader)
-        found = loaders.get(completion, 0)
+        found = loaders.get(completion, 0, purpose=PURPOSE)
         assert (found is None) == (step == 0)
+        # The settings of both are the same here.
+        assert loaders.get(step_cfg.train_dataloader, 0) is not found
+        assert count_step_images(step_cfg)[1] == 8

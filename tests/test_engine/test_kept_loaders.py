@@ -119,18 +119,23 @@ def test_a_dataset_that_comes_later(loader_cfgs):
         assert paths
 
 
-def test_purposes_have_loaders_of_their_own(tiny_cfg, tmp_path):
+def test_purposes_run_beside_each_other(tiny_cfg, tmp_path):
     cfg = build_step_cfg(tiny_cfg(tmp_path, **WORKERS), 1)
     with KeptLoaders() as loaders:
         loaders.add('train', cfg.train_dataloader)
         loaders.add('test', cfg.test_dataloader)
-        # The same in another role has the same workers.
         loaders.add('val', cfg.test_dataloader)
+        loaders.add('another', cfg.train_dataloader)
         train = loaders.get(cfg.train_dataloader, seed=3)
         test = loaders.get(cfg.test_dataloader, seed=3)
         assert not {*workers(train)} & {*workers(test)}
         assert train.batch_size == 4 and test.batch_size == 16
-        assert test in loaders and train in loaders
+        assert loaders.get(cfg.test_dataloader, seed=3) is test
+        # What has the same data and settings, at the same time.
+        other = loaders.get(cfg.train_dataloader, seed=3, purpose='another')
+        assert other is not train
+        assert other in loaders and train in loaders
+        assert not {*workers(train)} & {*workers(other)}
 
 
 def test_workers_stop_after_an_error(loader_cfgs):

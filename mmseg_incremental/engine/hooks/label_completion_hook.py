@@ -18,10 +18,13 @@ from mmengine.utils import ProgressBar
 from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from mmseg_incremental.datasets.step_datasets import StepDatasets
 from mmseg_incremental.evaluation.results_io import write_atomically
 from ..distributed import on_main_process, unwrap_model
 
 STATE_FILE = 'label_completion.json'
+# Of the loader of the pass.
+PURPOSE = 'label completion'
 
 
 @HOOKS.register_module()
@@ -121,10 +124,14 @@ def completion_loader(train_loader: ConfigDict) -> ConfigDict:
 
 def _build_loader(runner: Runner) -> DataLoader:
     cfg = completion_loader(runner.cfg.train_dataloader)
-    loaders = getattr(runner, 'loaders', None)
-    if loaders is None or loaders.dataset(cfg.dataset) is None:
-        # That of training is built already.
-        cfg.dataset = runner.train_dataloader.dataset
-        while isinstance(cfg.dataset, RepeatDataset):
-            cfg.dataset = cfg.dataset.dataset
+    loaders, kept = getattr(runner, 'loaders', None), None
+    if loaders is not None:
+        kept = loaders.get(cfg, runner.seed, purpose=PURPOSE)
+    if kept is not None:
+        return kept
+    # That of training is built already.
+    dataset = runner.train_dataloader.dataset
+    while isinstance(dataset, (StepDatasets, RepeatDataset)):
+        dataset = dataset.dataset
+    cfg.update(dataset=dataset, persistent_workers=False)
     return runner.build_dataloader(cfg, seed=runner.seed)
