@@ -1,5 +1,6 @@
 """The data of all steps of a run, for worker processes that stay."""
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence
+from typing import (Any, Callable, Iterator, NamedTuple, Optional, Sequence,
+                    Tuple)
 
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
@@ -20,7 +21,35 @@ class StepIndex(NamedTuple):
     index: int
 
 
-class StepDatasets(Dataset):
+class StandIn:
+    """Looks like the object that it stands for at the moment.
+
+    MMEngine copies the config of a loader with all that is in it: this is
+    handed on as it is.
+    """
+
+    # What the object itself has; all else is asked of the current one.
+    own: Tuple[str, ...] = ()
+
+    @property
+    def current(self) -> Any:
+        """Any: The object that this one looks like."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.current)
+
+    def __getattr__(self, name: str) -> Any:
+        # Copies and pickles look for both before there is anything.
+        if name.startswith('__') or name in self.own:
+            raise AttributeError(name)
+        return getattr(self.current, name)
+
+    def __deepcopy__(self, memo: dict) -> 'StandIn':
+        return self
+
+
+class StepDatasets(StandIn, Dataset):
     """The datasets of several steps, of which one is the current one.
 
     A worker process gets all of them when it starts, so that it can stay when
@@ -34,6 +63,8 @@ class StepDatasets(Dataset):
         datasets (Sequence[Dataset]): One a step.
     """
 
+    own = ('of_steps', 'position', 'init_worker', '_turn')
+
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         self.of_steps = list(datasets)
         self.position = 0
@@ -45,17 +76,10 @@ class StepDatasets(Dataset):
         """Dataset: That of the current step."""
         return self.of_steps[self.position]
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getattr__(self, name: str) -> Any:
-        # Without the first, copies and pickles look for the second in vain.
-        if name.startswith('__') or name == 'of_steps':
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
+    current = dataset
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ('of_steps', 'position', 'init_worker', '_turn'):
+        if name not in self.own:
             raise AttributeError(
                 f'{name!r} of a dataset cannot be set to {value!r} here, as '
                 'its workers, which stay over all steps, would go on without '
@@ -72,13 +96,11 @@ class StepDatasets(Dataset):
                 self.init_worker(worker.id, seed=index.seed)
         return self.of_steps[index.position][index.index]
 
-    def __deepcopy__(self, memo: dict) -> 'StepDatasets':
-        # MMEngine copies the config of a loader with all that is in it.
-        return self
 
-
-class StepSampler(Sampler):
+class StepSampler(StandIn, Sampler):
     """The sampler of the current step, for :class:`StepDatasets`.
+
+    It has what that sampler has, such as ``set_epoch`` or ``skip``.
 
     Attributes:
         limit (int, optional): How many indices an iteration gives at most, so
@@ -88,11 +110,18 @@ class StepSampler(Sampler):
             sampler has.
     """
 
+    own = ('sampler', 'limit', '_turn', '_is_new')
+
     def __init__(self) -> None:
         self.sampler: Sequence[int] = ()
         self.limit: Optional[int] = None
         self._turn = StepIndex(0, None, 0, 0)
         self._is_new = False
+
+    @property
+    def current(self) -> Sequence[int]:
+        """Sequence[int]: The sampler of the step."""
+        return self.sampler
 
     def turn_to(self, sampler: Sampler, position: int,
                 seed: Optional[int]) -> None:
@@ -118,15 +147,3 @@ class StepSampler(Sampler):
             yield turn._replace(index=index)
             if self.limit is not None and count + 1 >= self.limit:
                 return
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __getattr__(self, name: str) -> Any:
-        # such as set_epoch and skip, which not every sampler has
-        if name.startswith('__') or name == 'sampler':
-            raise AttributeError(name)
-        return getattr(self.sampler, name)
-
-    def __deepcopy__(self, memo: dict) -> 'StepSampler':
-        return self

@@ -5,12 +5,11 @@ from typing import List, Sequence, Tuple
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
-from mmseg.registry import DATASETS
 
 from mmseg_incremental.datasets.read_once import read_once
 from mmseg_incremental.errors import IncrementalConfigError
 from .hooks.label_completion_hook import PURPOSE, completion_loader
-from .kept_loaders import KeptLoaders, workers_stay
+from .kept_loaders import KeptLoaders, build_dataset, workers_stay
 from .memory import freed
 from .scenario_config import leaf_datasets
 from .step_config import build_step_cfg, final_checkpoint
@@ -68,10 +67,7 @@ def _build_to_count(dataset: ConfigDict) -> BaseDataset:
     dataset = copy.deepcopy(dataset)
     for leaf in leaf_datasets(dataset):
         leaf.serialize_data = False
-    built = DATASETS.build(dataset)
-    if hasattr(built, 'full_init'):
-        built.full_init()
-    return built
+    return build_dataset(dataset)
 
 
 def count_step_images(step_cfg: Config) -> Tuple[int, int]:

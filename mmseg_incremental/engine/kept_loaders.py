@@ -29,6 +29,21 @@ def workers_stay(cfg: dict) -> bool:
                                      'num_batch_per_epoch')))
 
 
+def build_dataset(cfg: dict) -> Dataset:
+    """Build a dataset with its files listed, as a Runner does.
+
+    Args:
+        cfg (dict): Its config, left unchanged.
+
+    Returns:
+        Dataset: The dataset, initialised even with ``lazy_init``.
+    """
+    dataset = DATASETS.build(copy.deepcopy(cfg))
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    return dataset
+
+
 def stop_workers(loader: DataLoader) -> None:
     """Stop the worker processes of a loader, if it has any.
 
@@ -140,10 +155,7 @@ class KeptLoaders:
         """
         key = str(cfg['dataset'])
         if key not in self._datasets:
-            dataset = DATASETS.build(copy.deepcopy(cfg['dataset']))
-            if hasattr(dataset, 'full_init'):
-                dataset.full_init()
-            self._datasets[key] = dataset
+            self._datasets[key] = build_dataset(cfg['dataset'])
         if self._find(cfg, purpose) is None:
             kept = self._of(purpose, _settings(cfg))
             # Workers that run have what was there when they began.
